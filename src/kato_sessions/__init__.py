@@ -1,0 +1,1 @@
+"""Sessions with two clocks in four stores, standard library only."""
