@@ -1,0 +1,1 @@
+"""The engines that run instances; each is one file behind the contract in `base`."""
