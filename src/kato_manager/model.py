@@ -248,6 +248,25 @@ def spec_from_json(data: Mapping[str, Json], **given: Any) -> InstanceSpec:
     )
 
 
+def instance_from_json(data: Mapping[str, Json]) -> Instance:
+    """The inverse of `to_json` for an instance, as engines keep it in labels and folders."""
+    operation = data.get("operation")
+    return Instance(
+        **{
+            **_known(Instance, data),
+            "spec": spec_from_json(data["spec"]),
+            "status": Status(data.get("status", Status.STARTING)),
+            "operation": operation and operation_from_json(operation),
+            "created_at": moment(data["created_at"]),
+            "updated_at": moment(data["updated_at"]),
+        }
+    )
+
+
+def operation_from_json(data: Mapping[str, Json]) -> Operation:
+    return Operation(**{**_known(Operation, data), "since": moment(data["since"])})
+
+
 def _known(kind: type, data: Mapping[str, Json]) -> dict[str, Any]:
     known = {one.name for one in dataclasses.fields(kind)}
     return {

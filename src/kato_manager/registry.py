@@ -27,15 +27,16 @@ from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
 from kato_manager.model import (
     Instance,
     Json,
-    Operation,
     Status,
     moment,
+    operation_from_json,
     spec_from_json,
     timestamp,
     to_json,
 )
 
 VERSION = 1
+STICKY_PORTS_KEPT = 1000  # of instances that were stopped; automatic ids never come back
 
 
 class Instances(MutableMapping[str, Instance]):
@@ -64,7 +65,14 @@ class Instances(MutableMapping[str, Instance]):
         self._decoded[instance_id] = instance
         self._lines.pop(instance_id, None)
         if instance.port:
-            self.ports[instance_id] = instance.port
+            self._remember_port(instance_id, instance.port)
+
+    def _remember_port(self, instance_id: str, port: int) -> None:
+        self.ports.pop(instance_id, None)
+        self.ports[instance_id] = port
+        forgotten = [one for one in self.ports if one not in self._entries]
+        for one in forgotten[:-STICKY_PORTS_KEPT]:
+            del self.ports[one]
 
     def __delitem__(self, instance_id: str) -> None:
         del self._entries[instance_id]
@@ -317,7 +325,7 @@ def _decode(instance_id: str, entry: Mapping[str, Any]) -> Instance:
         status=_status(entry.get("status")),
         runtime=entry.get("runtime") or ("" if "spec" in entry else "docker"),
         handle=entry.get("handle"),
-        operation=operation and Operation(**{**operation, "since": moment(operation["since"])}),
+        operation=operation and operation_from_json(operation),
         origin=entry.get("origin", ""),
         reason=entry.get("reason", ""),
         created_at=_moment(entry.get("created")) if "created" in entry else updated,

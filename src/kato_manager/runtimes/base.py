@@ -1,7 +1,7 @@
 """The contract every engine keeps, and the abilities some have besides."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
@@ -61,10 +61,19 @@ class Runtime(Protocol):
     def stop(self, handle: Handle, *, grace_s: float) -> None:
         """Ask to end, wait `grace_s`, force; returns when it is gone and its port is free."""
 
-    def replace(self, old: Handle, new: Instance, listener: socket.socket | None) -> Handle:
-        """Put `new` in the place of `old`; on failure `old` serves again and the error is raised.
+    def replace(
+        self,
+        old: Handle,
+        new: Instance,
+        listener: socket.socket | None,
+        ready: Callable[[Handle], None],
+    ) -> Handle:
+        """Put `new` in the place of `old`, which serves until `ready(new handle)` has returned.
 
-        Without a listener the port stays the old one's.
+        With a listener `new` has a port of its own and both run side by side for that time;
+        without one the port stays, so `old` is stopped (not removed) before `new` starts. When
+        anything fails, `ready` included, `old` serves again, nothing of `new` is left, and the
+        error is raised.
         """
 
     def inspect(self, handle: Handle) -> Observed: ...
