@@ -1,0 +1,77 @@
+"""`kato-processor`: serve one processor, or look after the memory it keeps."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kato_processor.settings import InvalidSettings, ProcessSettings, from_environment
+
+EXIT_USAGE = 2
+EXIT_CONFLICT = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit code: 2 = wrong setting or argument, 4 = port taken."""
+    arguments = _parser(os.environ).parse_args(argv)
+    try:
+        settings = from_environment(os.environ)
+        if arguments.data_dir is not None:
+            settings = replace(settings, data_dir=arguments.data_dir)
+        run = arguments.run or _serve
+        code: int = run(arguments, settings)
+    except InvalidSettings as error:
+        for name, problem in error.problems.items():
+            print(f"kato-processor: {name}: {problem}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    return code
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kato-processor", description="Serve one processor (without a command)."
+    )
+    parser.set_defaults(run=None)
+    parser.add_argument("--host", default=environ.get("KATO_HOST") or "127.0.0.1")
+    port = environ.get("KATO_PORT") or environ.get("PORT") or "8000"
+    parser.add_argument("--port", type=_port, default=port, help="default: KATO_PORT, PORT or 8000")
+    listener = environ.get("KATO_LISTEN_FD") or None
+    parser.add_argument("--fd", type=int, default=listener, help="inherited listening socket")
+    parser.add_argument("--workers", type=int, default=environ.get("KATO_WORKERS") or "1")
+    parser.add_argument("--data-dir", type=Path, help="default: KATO_DATA_DIR or ./data")
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(f"{port} is not a port: use 0 to 65535")
+    return port
+
+
+def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
+    from kato_processor import serve
+
+    try:
+        listener = serve.listening_socket(
+            host=arguments.host, port=arguments.port, fd=arguments.fd
+        )
+    except OSError as error:
+        print(f"kato-processor: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return EXIT_CONFLICT
+
+    def work() -> None:
+        from kato_processor.api.app import create_app
+
+        serve.serve(create_app(settings), listener, log_level=settings.log_level)
+
+    if arguments.workers > 1:
+        return serve.serve_many(work, arguments.workers)
+    work()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What KATO's clients meet: routes, bodies, codes."""

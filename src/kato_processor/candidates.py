@@ -1,0 +1,176 @@
+"""Which patterns come near the state, and how each lines up. Source: KATO contract 2.6.1, 2.6.2."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kato_processor import fuzzy, metrics
+from kato_processor.filters import Pipeline
+from kato_processor.index import Index, Pattern
+from kato_processor.matching import Events, align, extras, flat, positions, split
+from kato_processor.prediction import Match
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criteria:
+    """What counts as near. `newest_row` leaves out patterns learned later."""
+
+    threshold: float
+    token_matching: bool = True
+    fuzzy_threshold: float = 0.0
+    pipeline: Pipeline | None = None
+    newest_row: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A pattern near enough. `state` and `memory` are what was observed, read in its symbols."""
+
+    pattern: Pattern
+    similarity: float
+    state: Sequence[str]
+    memory: Events
+    where: Mapping[str, Sequence[int]]
+    anomalies: Mapping[str, fuzzy.Anomaly] = field(default_factory=dict)
+
+
+def matches(index: Index, memory: Events, criteria: Criteria) -> list[Match]:
+    """Every pattern whose similarity reaches the threshold, lined up with the memory."""
+    state = flat(memory)
+    return [
+        _lined_up(candidate, memory, state)
+        for candidate in _near(index, memory, state, criteria)
+        if criteria.newest_row is None or candidate.pattern.row <= criteria.newest_row
+    ]
+
+
+def _near(
+    index: Index, memory: Events, state: list[str], criteria: Criteria
+) -> Iterable[Candidate]:
+    if not criteria.token_matching:
+        return _near_by_characters(index, memory, state, criteria)
+    if criteria.fuzzy_threshold > 0:
+        return _near_by_fuzzy_tokens(index, memory, state, criteria)
+    return _near_by_tokens(index, memory, state, criteria)
+
+
+def _near_by_tokens(
+    index: Index, memory: Events, state: list[str], criteria: Criteria
+) -> Iterable[Candidate]:
+    from rapidfuzz.distance import LCSseq
+
+    where = positions(state)
+    for slot, shared in _shared(index, state, criteria):
+        pattern = index.patterns[slot]
+        common = shared if shared < 2 else LCSseq.similarity(pattern.tokens, state)  # noqa: PLR2004
+        similarity = metrics.similarity(common, len(pattern.tokens), len(state))
+        if similarity >= criteria.threshold:
+            yield Candidate(
+                pattern=pattern, similarity=similarity, state=state, memory=memory, where=where
+            )
+
+
+def _shared(index: Index, state: list[str], criteria: Criteria) -> list[tuple[int, int]]:
+    """Slots to look at with the number of symbols they may share (2 = to be counted)."""
+    if criteria.pipeline:
+        return [(slot, 2) for slot in criteria.pipeline.run(index, state, criteria.threshold)]
+    if criteria.threshold > 0:
+        return index.sharing(state, criteria.threshold)
+    return [(slot, 2) for slot in index.everything()]
+
+
+def _near_by_characters(
+    index: Index, memory: Events, state: list[str], criteria: Criteria
+) -> Iterable[Candidate]:
+    """Similarity of the joined texts: the normalised indel ratio of rapidfuzz."""
+    from rapidfuzz import fuzz, process
+
+    slots = (
+        criteria.pipeline.run(index, state, criteria.threshold)
+        if criteria.pipeline
+        else index.everything()
+    )
+    texts = [" ".join(index.patterns[slot].tokens) for slot in slots]
+    hits = process.extract(
+        " ".join(state),
+        texts,
+        scorer=fuzz.ratio,
+        processor=None,
+        score_cutoff=criteria.threshold * 100 or None,
+        limit=None,
+    )
+    for _, score, place in hits:
+        if score / 100 >= criteria.threshold:
+            pattern = index.patterns[slots[place]]
+            chosen = _substitutions(pattern, state, criteria)
+            read = fuzzy.translated(state, chosen)
+            yield Candidate(
+                pattern=pattern,
+                similarity=score / 100,
+                state=read,
+                where=positions(read),
+                memory=fuzzy.translated_events(memory, chosen),
+                anomalies=chosen,
+            )
+
+
+def _substitutions(
+    pattern: Pattern, state: list[str], criteria: Criteria
+) -> dict[str, fuzzy.Anomaly]:
+    if criteria.fuzzy_threshold <= 0:
+        return {}
+    near = fuzzy.near_symbols(state, list(pattern.tokens), criteria.fuzzy_threshold)
+    return fuzzy.substitutions(pattern.tokens, near)
+
+
+def _near_by_fuzzy_tokens(
+    index: Index, memory: Events, state: list[str], criteria: Criteria
+) -> Iterable[Candidate]:
+    from rapidfuzz.distance import LCSseq
+
+    near = fuzzy.near_symbols(state, list(index.symbols()), criteria.fuzzy_threshold)
+    widened = [near_symbol.expected for found in near.values() for near_symbol in found]
+    if criteria.pipeline:
+        slots = criteria.pipeline.run(index, state, criteria.threshold)
+    elif criteria.threshold > 0:
+        slots = [slot for slot, _ in index.sharing(list(dict.fromkeys([*state, *widened])), 0)]
+    else:
+        slots = index.everything()
+    for slot in slots:
+        pattern = index.patterns[slot]
+        chosen = fuzzy.substitutions(pattern.tokens, near)
+        read = fuzzy.translated(state, chosen)
+        common = LCSseq.similarity(pattern.tokens, read)
+        similarity = metrics.similarity(common, len(pattern.tokens), len(state))
+        if similarity >= criteria.threshold:
+            yield Candidate(
+                pattern=pattern,
+                similarity=similarity,
+                state=read,
+                where=positions(read),
+                memory=fuzzy.translated_events(memory, chosen),
+                anomalies=chosen,
+            )
+
+
+def _lined_up(candidate: Candidate, memory: Events, state: list[str]) -> Match:
+    pattern, read = candidate.pattern, candidate.state
+    alignment = align(pattern.tokens, candidate.where, len(read))
+    matched = [read[place] for place in alignment.places]
+    parts = split(pattern.events(), alignment, matched)
+    return Match(
+        pattern=pattern,
+        similarity=candidate.similarity,
+        matches=matched,
+        observed=[state[place] for place in alignment.places],
+        blocks=alignment.blocks,
+        past=parts.past,
+        present=parts.present,
+        future=parts.future,
+        extras=extras(memory, parts.present, candidate.memory),
+        unmatched=len(state) - len(matched),
+        anomalies=[
+            candidate.anomalies[state[place]]
+            for place in alignment.places
+            if state[place] in candidate.anomalies
+        ],
+    )

@@ -1,0 +1,91 @@
+"""Listens and serves: one process, or several that share the listening socket."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+BACKLOG = 2048
+GRACE_S = 10
+
+
+def listening_socket(*, host: str, port: int, fd: int | None) -> socket.socket:
+    """The socket handed over by the parent process, or a new one bound here.
+
+    Raises OSError with the address in its text when the bind fails.
+    """
+    if fd is not None:
+        return socket.socket(fileno=os.dup(fd))  # the parent's descriptor stays its own
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def serve(app: "ASGIApp", listener: socket.socket, *, log_level: str) -> None:
+    """Answer until SIGTERM or SIGINT, then finish what is in flight and close the app."""
+    import uvicorn
+
+    # uvicorn raises the signal again once it has stopped: a stop on request is a success.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _exit)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="on",
+        log_level=log_level.lower(),
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _exit(_signum: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
+def serve_many(work: Callable[[], None], workers: int) -> int:
+    """Run `work` in several child processes; stop all when one fails or a signal comes."""
+    children = {pid for _ in range(workers) if (pid := _forked(work))}
+
+    def stop(signum: int, _frame: object) -> None:
+        for pid in children:
+            os.kill(pid, signum)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
+    worst = 0
+    while children:
+        pid, status = os.wait()
+        children.discard(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if code not in (0, -signal.SIGTERM, -signal.SIGINT):
+            worst = worst or 1
+            stop(signal.SIGTERM, None)
+    return worst
+
+
+def _forked(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        work()
+    except BaseException:  # noqa: BLE001 - the child must never run the parent's code
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        os._exit(1)
+    os._exit(0)
