@@ -1,0 +1,163 @@
+"""One connection to a container engine: Docker, or Podman's socket that speaks the same.
+
+The docker SDK costs 140 ms to import, so that happens at the first request, not before.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kato_manager.errors import ConfigError, KatoError, RuntimeUnavailable
+
+if TYPE_CHECKING:
+    from docker import APIClient
+    from docker.context import ContextAPI
+    from docker.errors import APIError
+
+NETWORK = "kato-network"
+DOCKER_SOCKET = "unix:///var/run/docker.sock"
+ANSWER_TIMEOUT_S = 120
+MAX_CONNECTIONS = 64
+
+
+class Engine:
+    """Connects when first used; safe to share between threads.
+
+    The address is `endpoint`, else DOCKER_HOST, else the current Docker context, else Docker's
+    socket, else Podman's; `environ` decides, nothing else.
+    """
+
+    def __init__(self, endpoint: str = "", *, environ: Mapping[str, str] = os.environ) -> None:
+        self._endpoint = endpoint
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._client: APIClient | None = None
+        self._identity: tuple[str, str] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return str(self._parameters()["base_url"])
+
+    @property
+    def api(self) -> "APIClient":
+        """The SDK's client; raises `RuntimeUnavailable` when nothing answers."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    @property
+    def kind(self) -> str:
+        """`docker` or `podman`."""
+        return self._identified()[0]
+
+    @property
+    def id(self) -> str:
+        """Which engine this is, whatever address it is reached by."""
+        return self._identified()[1]
+
+    def check(self) -> None:
+        """Raise `RuntimeUnavailable`, with a hint, unless the engine answers."""
+        with self.answering():
+            self.api.ping()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turn silence into `RuntimeUnavailable`, and what is left of refusals into `KatoError`."""
+        from docker.errors import APIError, DockerException
+        from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except APIError as error:
+            raise KatoError(f"{self.endpoint} refused: {explanation(error)}") from error
+        except (DockerException, RequestException, HTTPError, ConnectionError) as error:
+            raise self.unavailable(error) from error
+
+    def unavailable(self, error: Exception) -> RuntimeUnavailable:
+        return RuntimeUnavailable(
+            f"no container engine answers at {self.endpoint}: {_root_cause(error)}",
+            hint="start it (systemctl start docker), name another (DOCKER_HOST=unix:///path),"
+            " or do without: --runtime local",
+        )
+
+    def ensure_network(self, name: str) -> None:
+        from docker.errors import APIError
+
+        if any(network["Name"] == name for network in self.api.networks(names=[name])):
+            return
+        try:
+            self.api.create_network(name, check_duplicate=True)
+        except APIError as error:
+            if "already" not in explanation(error):
+                raise
+
+    def _connect(self) -> "APIClient":
+        from docker import APIClient
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        try:
+            return APIClient(
+                **self._parameters(),
+                version="auto",
+                timeout=ANSWER_TIMEOUT_S,
+                max_pool_size=MAX_CONNECTIONS,
+            )
+        except (DockerException, RequestException) as error:
+            raise self.unavailable(error) from error
+
+    def _parameters(self) -> dict[str, Any]:
+        """How to reach the engine, as the SDK's arguments."""
+        from docker.context import ContextAPI
+        from docker.utils import kwargs_from_env
+
+        if self._endpoint:
+            return {"base_url": self._endpoint}
+        given: dict[str, Any] = dict(kwargs_from_env({"DOCKER_HOST": "", **self._environ}))
+        if "base_url" not in given:
+            given = {**self._from_context(ContextAPI), **given}
+        if given["base_url"] == DOCKER_SOCKET and not Path(DOCKER_SOCKET[7:]).exists():
+            given["base_url"] = self._podman_socket() or DOCKER_SOCKET
+        return given
+
+    def _from_context(self, contexts: type["ContextAPI"]) -> dict[str, Any]:
+        name = self._environ.get("DOCKER_CONTEXT")
+        if name and contexts.get_context(name) is None:
+            raise ConfigError(
+                f"DOCKER_CONTEXT: there is no Docker context {name!r}", hint="docker context ls"
+            )
+        found: Any = contexts.kwargs_from_context(environment=self._environ)
+        host = found.get("base_url", DOCKER_SOCKET).replace("http+unix://", "unix://")
+        return {**found, "base_url": host}
+
+    def _podman_socket(self) -> str:
+        directory = self._environ.get("XDG_RUNTIME_DIR") or "/run"
+        socket = Path(directory, "podman", "podman.sock")
+        return f"unix://{socket}" if socket.exists() else ""
+
+    def _identified(self) -> tuple[str, str]:
+        if self._identity is None:
+            with self.answering():
+                components = self.api.version().get("Components") or []
+                facts = self.api.info()
+            if any("Podman" in component["Name"] for component in components):
+                # Podman makes up a new ID for every answer.
+                self._identity = "podman", f"{facts['Name']}:{facts['DockerRootDir']}"
+            else:
+                self._identity = "docker", facts["ID"]
+        return self._identity
+
+
+def explanation(error: "APIError") -> str:
+    return str(error.explanation or error)
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return str(error) or type(error).__name__

@@ -1,0 +1,53 @@
+"""Whose a container or volume is, told by its labels: before anything of it is changed."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kato_manager.errors import Conflict
+from kato_manager.model import Instance
+from kato_manager.runtimes import container
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """One registry.
+
+    `home` is its folder on its machine: what it made stays its own when the registry's file, and
+    with it its id, is lost.
+    """
+
+    registry_id: str
+    home: str
+
+    @classmethod
+    def here(cls, registry_id: str, folder: str) -> "Owner":
+        return cls(registry_id=registry_id, home=f"{socket.gethostname()}:{folder}")
+
+    def labels(self, instance: Instance) -> dict[str, str]:
+        return container.labels(instance, registry_id=self.registry_id, home=self.home)
+
+    def volume_labels(self, instance_id: str) -> dict[str, str]:
+        return {
+            container.REGISTRY: self.registry_id,
+            container.HOME: self.home,
+            container.ID: instance_id,
+        }
+
+    def has(self, labels: Mapping[str, str]) -> bool:
+        registry_id, home = labels.get(container.REGISTRY), labels.get(container.HOME)
+        return registry_id == self.registry_id or home == self.home
+
+    def check(self, what: str, labels: Mapping[str, str] | None, instance_id: str) -> None:
+        """Raise `Conflict` unless `what` ("volume kato-a-data") was made for this instance."""
+        labels = labels or {}
+        if self.has(labels) and labels.get(container.ID) == instance_id:
+            return
+        holder = labels.get(container.HOME)
+        raise Conflict(
+            f"{what} is not ours: "
+            + (
+                f"{holder} made it for {labels.get(container.ID)!r}" if holder else "no label of it"
+            ),
+            hint="use another id, or remove it with the engine's own command",
+        )
