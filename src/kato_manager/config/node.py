@@ -1,11 +1,14 @@
 """What the user wrote, as a tree that knows where every value stands."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_NUMBER = re.compile(r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """One file, flag set or request body; `lines` is empty where there is no text to show."""
 
@@ -25,7 +28,7 @@ class Place:
         return f"{self.source.name}:{self.line}:{self.column}" if self.line else self.source.name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """A text, None, a list or a mapping; `key` is where its name stands, `place` its value."""
 
@@ -81,6 +84,8 @@ def shown(node: Node, limit: int = 60) -> str:
     """The value as the user would recognise it, in one short line."""
     if node.value is None:
         return "nothing"
+    if isinstance(node.value, str) and _NUMBER.fullmatch(node.value):
+        return node.value if len(node.value) <= limit else node.value[:limit] + "..."
     if isinstance(node.value, str):
         return _quoted(node.value if len(node.value) <= limit else node.value[:limit] + "...")
     return "keys and values" if isinstance(node.value, Mapping) else "a list"

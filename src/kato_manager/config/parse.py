@@ -8,7 +8,15 @@ from typing import Any
 from kato_manager.config.node import Node, Place, Source, element, from_plain, member, shown
 from kato_manager.config.problems import Problems
 from kato_manager.config.template import Template
-from kato_manager.config.values import MISSING, fields_of, read, read_fields, seconds, size_bytes
+from kato_manager.config.values import (
+    MISSING,
+    fields_of,
+    is_given,
+    read,
+    read_fields,
+    seconds,
+    size_bytes,
+)
 from kato_manager.model import Health, InstanceSpec, Json, Launch, to_json
 from kato_manager.names import id_problem
 
@@ -208,7 +216,7 @@ def _read_settings(node: Node | None, template: Template, problems: Problems) ->
     given = {}
     for name, one in node.items.items() if node else ():
         setting = template.settings[name]
-        if one.value is None:
+        if not is_given(one, setting.hint):
             continue
         value = read(_as_list(one) if setting.type == "list" else one, setting.hint, problems)
         if value is not MISSING:

@@ -54,7 +54,7 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
-        self.warnings: list[Problem] = []
+        self._warnings: dict[Problem, None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -67,6 +67,10 @@ class Problems:
         """A key that cannot be there."""
         self.at(node.key or node.place, node.path, message)
 
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return tuple(self._warnings)
+
     def at(self, place: Place, path: str, message: str) -> None:
         self._found.setdefault(Problem(place, path, message))
 
@@ -75,7 +79,7 @@ class Problems:
         self.add_key(node, f"unknown {kind}" + (f', did you mean "{meant}"?' if meant else ""))
 
     def warn(self, node: Node, message: str) -> None:
-        self.warnings.append(Problem(node.key or node.place, node.path, message))
+        self._warnings.setdefault(Problem(node.key or node.place, node.path, message))
 
     def raise_if_any(self) -> None:
         """Raise one `ConfigError` that holds everything found, in the order of the files."""

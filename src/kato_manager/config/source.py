@@ -6,7 +6,7 @@ Depth and number of values are bounded, so no file costs more than a moment.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,10 +31,13 @@ _SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-
 
 
 class _Stop(Exception):
-    """Unwinds to `read_text`; the problem has been told."""
+    """Unwinds to `_read_text`; the problem has been told."""
 
 
-def read_file(path: Path, name: str, problems: Problems) -> Node | None:
+Expand = Callable[[str], str]
+
+
+def read_file(path: Path, name: str, problems: Problems, expand: Expand = str) -> Node | None:
     """The content of a file, None when it is empty or cannot be read; problems are collected."""
     place = Place(Source(name))
     try:
@@ -46,10 +49,11 @@ def read_file(path: Path, name: str, problems: Problems) -> Node | None:
     if size > MAX_BYTES:
         problems.at(place, "", f"has {size} bytes, at most {MAX_BYTES} are read")
         return None
-    return read_bytes(content, name, problems)
+    return read_bytes(content, name, problems, expand)
 
 
-def read_bytes(content: bytes, name: str, problems: Problems) -> Node | None:
+def read_bytes(content: bytes, name: str, problems: Problems, expand: Expand = str) -> Node | None:
+    """The content of a file that is already read; `expand` fills variables into each value."""
     if len(content) > MAX_BYTES:
         problems.at(Place(Source(name)), "", f"is longer than the {MAX_BYTES} bytes that are read")
         return None
@@ -60,16 +64,16 @@ def read_bytes(content: bytes, name: str, problems: Problems) -> Node | None:
         column = error.start - content.rfind(b"\n", 0, error.start)
         problems.at(Place(Source(name), line, column), "", "this byte is not UTF-8 text")
         return None
-    return read_text(text, name, problems)
+    return _read_text(text, name, problems, expand)
 
 
-def read_text(text: str, name: str, problems: Problems) -> Node | None:
+def _read_text(text: str, name: str, problems: Problems, expand: Expand) -> Node | None:
     if text.lstrip().startswith(("{", "[")):
         text = _SURROGATES.sub(_joined_surrogates, text)  # JSON writes them so, YAML does not
     source = Source(name, tuple(text.splitlines()))
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Builder(source, problems).document(yaml.parse(text, Loader=loader))
+        return _Builder(source, problems, expand).document(yaml.parse(text, Loader=loader))
     except _Stop:
         return None
     except yaml.MarkedYAMLError as error:
@@ -94,8 +98,9 @@ def _joined_surrogates(match: "re.Match[str]") -> str:
 class _Builder:
     """Builds the tree top down, so that every value knows its path when it is made."""
 
-    def __init__(self, source: Source, problems: Problems) -> None:
+    def __init__(self, source: Source, problems: Problems, expand: Expand) -> None:
         self._source = source
+        self._expand = expand
         self._problems = problems
         self._anchors: dict[str, Node] = {}
         self._count = 0
@@ -119,8 +124,7 @@ class _Builder:
             return self._alias(event, path, key, depth)
         node: Node
         if isinstance(event, ScalarEvent):
-            plain = event.implicit[0] and event.value in NULL_WORDS
-            node = Node(None if plain else event.value, path, place, key)
+            node = Node(self._text(event, place, path), path, place, key)
         elif isinstance(event, SequenceStartEvent):
             node = Node(self._sequence(path, depth), path, place, key)
         else:
@@ -128,6 +132,15 @@ class _Builder:
         if event.anchor:
             self._anchors[event.anchor] = node
         return node
+
+    def _text(self, event: ScalarEvent, place: Place, path: str) -> str | None:
+        if event.implicit[0] and event.value in NULL_WORDS:
+            return None
+        try:
+            return self._expand(event.value)
+        except ValueError as error:
+            self._problems.at(place, path, str(error))
+            return None
 
     def _sequence(self, path: str, depth: int) -> list[Node]:
         elements: list[Node] = []

@@ -36,7 +36,7 @@ def fields_of(kind: type) -> Mapping[str, Any]:
 def read(node: Node, hint: Any, problems: Problems) -> Any:
     """The value as `hint` declares it; `MISSING` when it cannot be, which is then reported."""
     base, constraints = _unwrapped(hint)
-    if get_origin(base) in {Union, types.UnionType}:
+    if _is_union(base):
         return None if node.value is None else read(node, _not_none(base), problems)
     if isinstance(base, type) and is_dataclass(base):
         return base(**read_fields(node, fields_of(base), problems))
@@ -60,9 +60,14 @@ def read_fields(node: Node, hints: Mapping[str, Any], problems: Problems) -> dic
     for key, one in node.value.items():
         if key not in hints:
             problems.unknown(one, key, hints)
-        elif one.value is not None and (value := read(one, hints[key], problems)) is not MISSING:
-            values[key] = value
+        elif is_given(one, hints[key]) and (v := read(one, hints[key], problems)) is not MISSING:
+            values[key] = v
     return values
+
+
+def is_given(node: Node, hint: Any) -> bool:
+    """Whether there is a value; a variable that came out empty is none, except as a text."""
+    return node.value is not None and (node.value != "" or _not_none(_unwrapped(hint)[0]) is str)
 
 
 def _read_tuple(node: Node, hint: Any, problems: Problems) -> Any:
@@ -77,7 +82,8 @@ def _read_mapping(node: Node, hint: Any, problems: Problems) -> Any:
     if not isinstance(node.value, Mapping):
         problems.add(node, f"expected keys and values, not {shown(node)}")
         return MISSING
-    pairs = ((key, read(one, hint, problems)) for key, one in node.value.items())
+    given = {key: one for key, one in node.value.items() if one.value is not None}
+    pairs = ((key, read(one, hint, problems)) for key, one in given.items())
     return {key: value for key, value in pairs if value is not MISSING}
 
 
@@ -128,8 +134,15 @@ def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return hint, ()
 
 
-def _not_none(union: Any) -> Any:
-    return next(one for one in get_args(union) if one is not type(None))
+def _is_union(base: Any) -> bool:
+    return get_origin(base) in {Union, types.UnionType}
+
+
+def _not_none(hint: Any) -> Any:
+    """What an optional type is when it is given; any other type as it is."""
+    if not _is_union(hint):
+        return hint
+    return next(one for one in get_args(hint) if one is not type(None))
 
 
 def _holds(constraint: Any, value: Any) -> bool:
@@ -148,7 +161,7 @@ def _holds(constraint: Any, value: Any) -> bool:
 def wanted(hint: Any) -> str:
     """What a field takes, in words: `an integer from 1 to 100`."""
     base, constraints = _unwrapped(hint)
-    if get_origin(base) in {Union, types.UnionType}:
+    if _is_union(base):
         return wanted(_not_none(base))
     if get_origin(base) is Literal:
         return "one of " + ", ".join(get_args(base))
