@@ -130,6 +130,7 @@ class Operation:
     pid: int
     started: str  # identity of that process: start ticks and boot id
     since: datetime
+    replaces: Handle | None = None  # what still has to end once the new one serves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,8 +78,8 @@ def holder(port: int) -> str:
 
     with suppress(psutil.Error):
         for connection in psutil.net_connections(kind="tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
-            if listens and connection.laddr[1] == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and connection.pid and tuple(connection.laddr)[1:2] == (port,):
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return "another process"
 

@@ -13,7 +13,6 @@ last good write.
 """
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from typing import Any
 
 from kato_manager import lock
 from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
+from kato_manager.files import write_atomically
 from kato_manager.model import (
     Instance,
     Json,
@@ -156,6 +156,11 @@ class Registry:
         """
         return self._load()[1]
 
+    def ensure_id(self) -> str:
+        """Who this registry is; writes the file in a new home."""
+        with self.edit() as instances:
+            return instances.registry_id
+
     @contextmanager
     def edit(self) -> Iterator[Instances]:
         """The only door to a change: read, decide and write under the lock.
@@ -243,38 +248,6 @@ class Registry:
         aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
         self.path.rename(aside)
         self._on_note(f"the damaged registry is kept as {aside}")
-
-
-def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
-    """Put a new file in place of the old one, on disk before it is visible; call under a lock.
-
-    A full disk raises OSError and leaves the old file as it was.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        if not durable:
-            # ext4 flushes a file that is renamed over another, and that costs as much as fsync.
-            path.unlink(missing_ok=True)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _parse(content: str) -> dict[str, Json]:

@@ -1,0 +1,1 @@
+"""The command `kato`: reads flags, calls what is below, prints."""

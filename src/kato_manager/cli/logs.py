@@ -1,0 +1,33 @@
+"""`logs`: what an instance printed."""
+
+from typing import Annotated
+
+import typer
+
+from kato_manager.cli import output
+from kato_manager.cli.options import Id
+
+
+def register(app: typer.Typer) -> None:
+    app.command("logs")(logs)
+
+
+def logs(
+    instance: Id,
+    tail: Annotated[
+        int | None,
+        typer.Option(
+            "--tail", "-n", metavar="N", min=0, help="Only the last lines.", show_default=False
+        ),
+    ] = None,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it prints.")] = False,
+) -> None:
+    """Print what an instance printed; --follow ends when it ends."""
+    from kato_manager.cli.opening import open_manager
+    from kato_manager.selection import select
+
+    manager = open_manager()
+    (chosen,) = select(manager.registry.read(), [instance])[:1]
+    for line in manager.logs(chosen.id, tail=tail, follow=follow):
+        output.data(line)

@@ -1,0 +1,113 @@
+"""The entry point: finds the module of a command, and turns errors into exit codes.
+
+Only the module of the typed command is imported, so that a quick command stays quick however many
+there are; `kato --help` imports them all.
+"""
+
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from types import FrameType
+
+import typer
+from typer.exceptions import TyperException
+
+from kato_manager import errors
+from kato_manager.cli import output
+
+EXIT_CODES: dict[type[errors.KatoError], int] = {
+    errors.ConfigError: 2,
+    errors.InstanceNotFound: 3,
+    errors.Conflict: 4,
+    errors.RuntimeUnavailable: 5,
+    errors.NotReady: 6,
+    errors.RegistryLocked: 7,
+    errors.PartlyFailed: 8,
+    errors.KatoError: 1,
+}
+USAGE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+# In the order of `kato --help`.
+MODULES = {
+    "start": "start restart",
+    "stop": "stop",
+    "listing": "list ls ps status inspect",
+    "logs": "logs",
+    "version": "version",
+}
+
+
+def main() -> None:
+    """Run `kato` and end the process with the documented exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    code = run(sys.argv[1:])
+    # Whoever read our answer may have gone; that must not show as a traceback at exit.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; every failure that is a user's to know becomes text and a code."""
+    command = typer.main.get_command(application(_words(arguments)))
+    try:
+        code = command.main(list(arguments), prog_name="kato", standalone_mode=False)
+    except errors.KatoError as problem:
+        output.error(problem)
+        return next(code for kind, code in EXIT_CODES.items() if isinstance(problem, kind))
+    except (typer.Abort, KeyboardInterrupt):
+        output.talk("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except OSError as problem:
+        output.error(errors.KatoError(_os_message(problem)))
+        return 1
+    except TyperException as problem:
+        # Every usage error shows itself; the class that says so is private to typer.
+        problem.show()  # type: ignore[attr-defined]
+        return USAGE
+    return code if isinstance(code, int) else 0
+
+
+def application(words: Iterable[str]) -> typer.Typer:
+    """The commands that the words may mean; all of them when none is named."""
+    app = typer.Typer(
+        name="kato",
+        help="Run many differently configured processors, behind one gateway.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_global_options)
+    wanted = set(words)
+    named = [module for module, commands in MODULES.items() if wanted & set(commands.split())]
+    for module in named or MODULES:
+        importlib.import_module(f"kato_manager.cli.{module}").register(app)
+    return app
+
+
+def _global_options() -> None:
+    """Run many differently configured processors, behind one gateway."""
+
+
+def _words(arguments: Sequence[str]) -> Sequence[str]:
+    """The command line, or the one the shell asks us to complete."""
+    return os.environ.get("COMP_WORDS", "").split() or arguments[:1]
+
+
+def _os_message(problem: OSError) -> str:
+    where = f"{problem.filename}: " if problem.filename else ""
+    return f"{where}{problem.strerror or problem}"
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)
