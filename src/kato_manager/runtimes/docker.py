@@ -199,16 +199,15 @@ class DockerRuntime:
         body = container.request(
             instance, labels=self._owner.labels(instance), network=self._network
         )
-        create = partial(self.engine.api.create_container_from_config, body, name)
         try:
-            return str(self._create_with_image(create, spec)["Id"])
+            return self._create_with_image(partial(self.engine.create, name, body), spec)
         except APIError as error:
             said = explanation(error)
             if container.is_name_conflict(said):
                 raise Conflict(f"container {name} exists already", hint="kato doctor") from error
             raise StartFailed(f"{spec.id} cannot be created: {said}") from error
 
-    def _create_with_image(self, create: Callable[[], Any], spec: InstanceSpec) -> Any:
+    def _create_with_image(self, create: Callable[[], str], spec: InstanceSpec) -> str:
         from docker import errors
 
         try:
