@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from kato_manager.config.node import Node
 from kato_manager.config.problems import Problems
 from kato_manager.config.resolve import Resolved
+from kato_manager.names import id_problem
 
 
 def check_together(
@@ -16,6 +17,7 @@ def check_together(
     active = [one for one in found if not one.profiles or set(one.profiles) & set(profiles)]
     _check_ids(active, problems)
     _check_ports(active, problems)
+    _check_groups(active, problems)
     linked = [_linked(one, active, found, problems) for one in active]
     _check_cycles(linked, problems)
     return linked
@@ -45,6 +47,18 @@ def _check_ports(active: Sequence[Resolved], problems: Problems) -> None:
                 f"{one.spec.port} is also the port of {other.spec.id}"
                 f" at {_node(other, 'port').place}",
             )
+
+
+def _check_groups(active: Sequence[Resolved], problems: Problems) -> None:
+    """Ids and groups share the paths of the gateway."""
+    ids = {one.spec.id: one for one in active}
+    for one in active:
+        group = one.spec.group
+        if group in ids:
+            place = _node(ids[group], "id").place
+            problems.add(_node(one, "group"), f'"{group}" is the id of an instance at {place}')
+        elif group and (problem := id_problem(group)):
+            problems.add(_node(one, "group"), f'"{group}" {problem}')
 
 
 def _linked(

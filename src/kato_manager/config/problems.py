@@ -89,4 +89,4 @@ class Problems:
         texts = ["\n".join(filter(None, (str(one), one.excerpt))) for one in found[:SHOWN_PROBLEMS]]
         if len(found) > SHOWN_PROBLEMS:
             texts.append(f"... and {len(found) - SHOWN_PROBLEMS} more")
-        raise ConfigError("\n".join(texts), problems=[str(one) for one in found])
+        raise ConfigError("\n".join(texts), problems=texts)

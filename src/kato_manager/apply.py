@@ -1,0 +1,205 @@
+"""Carries out a plan: several steps at a time, dependants after what they need.
+
+A failure stops its dependants only. What was done stays done, so that the same apply, run again,
+continues. Nothing here decides: every step is a verb of the manager, which decides under the lock.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kato_manager.errors import InstanceNotFound, KatoError, PartlyFailed
+from kato_manager.manager import Manager
+from kato_manager.model import Instance
+from kato_manager.plan import Action, Plan, Step
+
+DEFAULT_PARALLEL = 4
+
+
+class Result(StrEnum):
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # something it needs failed, or the run was interrupted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one step; `reason` says why it was not done."""
+
+    step: Step
+    result: Result
+    reason: str = ""
+    hint: str = ""
+    duration_s: float = 0.0
+    instance: Instance | None = None
+
+
+Begun = Callable[[Step], None]
+Ended = Callable[[Outcome], None]
+
+
+def execute(
+    plan: Plan,
+    manager: Manager,
+    *,
+    parallel: int = DEFAULT_PARALLEL,
+    timeout_s: float | None = None,
+    on_begin: Begun = lambda _step: None,
+    on_end: Ended = lambda _outcome: None,
+    on_interrupt: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
+    """Do the steps; returns the outcome of each that changes something, in the plan's order.
+
+    The first Ctrl-C lets running steps finish and skips the rest; a second one raises
+    `KeyboardInterrupt` at once, leaving what is unfinished to be settled by the next command.
+    Callbacks are called in the calling thread.
+    """
+    return _Run(plan, manager, timeout_s, on_begin, on_end, on_interrupt).all(parallel)
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        manager: Manager,
+        timeout_s: float | None,
+        on_begin: Begun,
+        on_end: Ended,
+        on_interrupt: Callable[[], None],
+    ) -> None:
+        self._origin = plan.origin
+        self._manager = manager
+        self._timeout_s = timeout_s
+        self._on_begin, self._on_end, self._on_interrupt = on_begin, on_end, on_interrupt
+        # Freed ports first: what is no longer wanted may hold one that is.
+        stops_first = sorted(plan.changes, key=lambda step: step.action is not Action.STOP)
+        self._waiting = {step.id: step for step in stops_first}
+        self._pending = set(self._waiting)
+        self._needs = _needs(plan.changes)
+        self._order = [step.id for step in plan.changes]
+        self._running: dict[Future[Instance | None], tuple[Step, float]] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._interrupted = False
+
+    def all(self, parallel: int) -> list[Outcome]:
+        pool = ThreadPoolExecutor(parallel, thread_name_prefix="apply")
+        try:
+            while self._waiting or self._running:
+                try:
+                    self._begin_ready(pool, parallel)
+                    self._collect()
+                except KeyboardInterrupt:
+                    if self._interrupted:
+                        raise
+                    self._interrupted = True
+                    self._on_interrupt()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return [self._outcomes[one] for one in self._order]
+
+    def _begin_ready(self, pool: ThreadPoolExecutor, parallel: int) -> None:
+        for step in list(self._waiting.values()):
+            if self._interrupted:
+                self._end(step, Result.SKIPPED, "interrupted")
+            elif blocker := self._failed_need(step):
+                self._end(step, Result.SKIPPED, f"{blocker} did not come up")
+            elif len(self._running) == parallel:
+                return
+            elif self._pending.isdisjoint(self._needs[step.id]):
+                del self._waiting[step.id]
+                self._on_begin(step)
+                self._running[pool.submit(self._do, step)] = step, time.monotonic()
+
+    def _failed_need(self, step: Step) -> str:
+        if step.action is Action.STOP:
+            return ""  # a dependant that would not stop is no reason to leave this one running
+        outcomes = ((need, self._outcomes.get(need)) for need in step.needs)
+        return next((need for need, o in outcomes if o and o.result is not Result.DONE), "")
+
+    def _collect(self) -> None:
+        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        for future in done:
+            step, begun = self._running.pop(future)
+            duration_s = time.monotonic() - begun
+            error = future.exception()
+            if error is None:
+                instance = future.result()
+                self._end(step, Result.DONE, duration_s=duration_s, instance=instance)
+            elif isinstance(error, KatoError):
+                self._end(step, Result.FAILED, error.message, error.hint, duration_s)
+            else:
+                self._end(step, Result.FAILED, f"{type(error).__name__}: {error}", "", duration_s)
+
+    def _end(
+        self,
+        step: Step,
+        result: Result,
+        reason: str = "",
+        hint: str = "",
+        duration_s: float = 0.0,
+        instance: Instance | None = None,
+    ) -> None:
+        self._waiting.pop(step.id, None)
+        self._pending.discard(step.id)
+        outcome = Outcome(
+            step=step,
+            result=result,
+            reason=reason,
+            hint=hint,
+            duration_s=duration_s,
+            instance=instance,
+        )
+        self._outcomes[step.id] = outcome
+        self._on_end(outcome)
+
+    def _do(self, step: Step) -> Instance | None:
+        """One step, in a thread of the pool."""
+        spec = step.spec
+        if spec is None:
+            return self._stopped(step.id)
+        changed = {change.name for change in step.changes}
+        if spec.start == "on-demand" and step.action is not Action.REPLACE:
+            return self._manager.declare(spec, origin=self._origin)
+        if step.action is Action.REPLACE and "runtime" in changed:
+            return self._manager.restart(step.id, spec=spec, timeout_s=self._timeout_s)
+        if step.action is Action.REPLACE:
+            return self._manager.replace(
+                step.id, spec, origin=self._origin, timeout_s=self._timeout_s
+            )
+        return self._manager.start(spec, origin=self._origin, timeout_s=self._timeout_s)
+
+    def _stopped(self, instance_id: str) -> Instance | None:
+        try:
+            return self._manager.stop(instance_id)
+        except InstanceNotFound:  # somebody else was quicker
+            return None
+
+
+def _needs(steps: Collection[Step]) -> Mapping[str, set[str]]:
+    """The ids whose steps come before each step; a stop waits for the stops of its dependants."""
+    needs: dict[str, set[str]] = {step.id: set() for step in steps}
+    for step in steps:
+        for other in step.needs:
+            if step.action is not Action.STOP:
+                needs[step.id].add(other)
+            elif other in needs:
+                needs[other].add(step.id)
+    return needs
+
+
+def observed(manager: Manager, ids: Iterable[str]) -> tuple[Mapping[str, Instance], dict[str, str]]:
+    """What is recorded, and what is seen of the given instances: the world a plan is made from."""
+    recorded = manager.registry.read()
+    chosen = [recorded[one] for one in ids if one in recorded]
+    return recorded, {seen.instance.id: seen.word for seen in manager.status(chosen)}
+
+
+def raise_failures(outcomes: Iterable[Outcome]) -> None:
+    """Raise `PartlyFailed` naming every step that was not done and why."""
+    lost = [one for one in outcomes if one.result is not Result.DONE]
+    if lost:
+        lines = [f"{one.step.id}: {one.result}: {one.reason}" for one in lost]
+        count = f"{len(lost)} step{'s' if len(lost) > 1 else ''} not done"
+        raise PartlyFailed("\n  ".join([count, *lines]), hint="the same command continues")
