@@ -7,15 +7,12 @@ is held for decisions only.
 
 import os
 import socket
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from kato_manager import lock, names, ports, process, readiness, recovery
+from kato_manager import lock, names, observation, readiness, recovery
 from kato_manager.crash_points import crash_point
 from kato_manager.errors import (
     Conflict,
@@ -32,32 +29,14 @@ from kato_manager.model import (
     Status,
     differences,
 )
+from kato_manager.observation import Seen
 from kato_manager.registry import Instances, Registry, touched
+from kato_manager.reservation import Reservations, begin
 from kato_manager.runtimes import Runtimes
-from kato_manager.runtimes.base import Observed
 from kato_manager.settings import Settings
 
 PORT_ATTEMPTS = 5
 Note = Callable[[str], None]
-Verb = Literal["start", "stop", "restart", "replace"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One instance as recorded and as observed; `observed` is None where the engine was silent."""
-
-    instance: Instance
-    observed: Observed | None
-
-    @property
-    def word(self) -> str:
-        """One of: starting, running, exited, missing, unreachable, stopping, stopped, failed."""
-        if self.observed is None:
-            return "unreachable"
-        if self.observed.state == "running":
-            return str(self.instance.status) if self.instance.is_live else "running"
-        resting = {Status.STOPPED, Status.FAILED}
-        return str(self.instance.status if self.instance.status in resting else self.observed.state)
 
 
 class Manager:
@@ -78,6 +57,7 @@ class Manager:
         self.registry = registry
         self.runtimes = runtimes
         self._note = on_note
+        self._reservations = Reservations(settings, registry, runtimes, on_note)
 
     @classmethod
     def of(
@@ -120,7 +100,7 @@ class Manager:
                 return self._as_wished(recorded, spec)
             if recorded:
                 self._end(recorded)
-            instance, listener = self._reserve(spec, recorded, origin)
+            instance, listener = self._reservations.make(spec, recorded, origin)
             crash_point("start.reserved")
             return self._launch(instance, listener, recorded, wait=wait, timeout_s=timeout_s)
 
@@ -130,7 +110,7 @@ class Manager:
             recorded = self._settled(spec.id)
             if recorded and self._is_running(recorded):
                 return self._as_wished(recorded, spec)
-            instance, listener = self._reserve(spec, recorded, origin)
+            instance, listener = self._reservations.make(spec, recorded, origin)
             listener.close()
             reason = "starts on demand"
             return self._record(
@@ -188,11 +168,13 @@ class Manager:
             recorded = self._settled(instance_id)
             if recorded is None:
                 raise _unknown(instance_id, self.registry.read())
-            self._record(touched(recorded, operation=_operation("restart")))
+            self._record(touched(recorded, operation=begin("restart")))
             crash_point("restart.marked")
             self._end(recorded)
             crash_point("restart.ended")
-            instance, listener = self._reserve(spec or recorded.spec, recorded, recorded.origin)
+            instance, listener = self._reservations.make(
+                spec or recorded.spec, recorded, recorded.origin
+            )
             crash_point("restart.reserved")
             return self._launch(instance, listener, recorded, wait=wait, timeout_s=timeout_s)
 
@@ -213,7 +195,7 @@ class Manager:
             old = self._settled(instance_id)
             if old is None or old.handle is None or not self._is_running(old):
                 raise InstanceNotFound(f"instance {instance_id!r} does not run")
-            new, listener = self._reserve_beside(old, spec, origin)
+            new, listener = self._reservations.make_beside(old, spec, origin)
             crash_point("replace.marked")
 
             def ready(handle: Handle) -> None:
@@ -232,11 +214,9 @@ class Manager:
             return self._record(touched(new, status=Status.RUNNING, handle=handle, operation=None))
 
     def status(self, instances: Iterable[Instance] | None = None) -> list[Seen]:
-        """Every instance with what its engine says; one request per engine, none per instance."""
-        chosen = list(self.registry.read().values() if instances is None else instances)
-        engines = {one.runtime for one in chosen} - {"local", ""}
-        listed = {name: self._listed(name) for name in engines}
-        return [Seen(instance=one, observed=self._observed(one, listed)) for one in chosen]
+        """These instances, or all, with what their engines say."""
+        chosen = self.registry.read().values() if instances is None else instances
+        return observation.observe(chosen, self.runtimes)
 
     def survivors(self, registry_id: str | None) -> Iterator[Instance]:
         """What runs although no registry remembers it."""
@@ -291,91 +271,6 @@ class Manager:
         values = {name: getattr(spec, name) for name in wanted}
         return self._record(touched(running, spec=replace(running.spec, **values)))
 
-    def _reserve(
-        self, spec: InstanceSpec, recorded: Instance | None, origin: str
-    ) -> tuple[Instance, socket.socket]:
-        """Decide runtime and port, and write down what we are about to do."""
-        runtime = self._runtime_for(spec, recorded)
-        now = datetime.now(UTC)
-        with self._reserving() as reserved, self.registry.edit() as instances:
-            _refuse_clash(spec, instances)
-            listener = self._choose_port(spec, instances, reserved)
-            instance = Instance(
-                spec=spec,
-                port=listener.getsockname()[1],
-                runtime=runtime,
-                operation=_operation("restart" if recorded else "start"),
-                origin=origin,
-                created_at=recorded.created_at if recorded else now,
-                updated_at=now,
-            )
-            instances[spec.id] = instance
-        return instance, listener
-
-    def _reserve_beside(
-        self, old: Instance, spec: InstanceSpec, origin: str
-    ) -> tuple[Instance, socket.socket | None]:
-        """As `_reserve`, while the entry stays the old one's, which serves on."""
-        operation = _operation("replace", replaces=old.handle)
-        listener = None
-        with self._reserving() as reserved, self.registry.edit() as instances:
-            if spec.port != old.port:
-                listener = self._choose_port(spec, instances, reserved, beside=old.port)
-            instances[old.id] = touched(old, operation=operation)
-        port = listener.getsockname()[1] if listener else old.port
-        return touched(
-            old, spec=spec, port=port, operation=operation, origin=origin, status=Status.STARTING
-        ), listener
-
-    @contextmanager
-    def _reserving(self) -> Iterator[ExitStack]:
-        """Closes the listener put into it when the reservation could not be written."""
-        with ExitStack() as reserved:
-            yield reserved
-            reserved.pop_all()
-
-    def _choose_port(
-        self,
-        spec: InstanceSpec,
-        instances: Instances,
-        reserved: ExitStack,
-        *,
-        beside: int | None = None,
-    ) -> socket.socket:
-        """Reserve a port under the registry's lock, and say so when it is not the wished one."""
-        own = instances[spec.id].port if spec.id in instances and beside is None else None
-        sticky = instances.ports.get(spec.id) if beside is None else None
-        wish = ports.Wish(
-            ports=self.settings.ports, explicit=spec.port, sticky=sticky, strict=spec.strict_port
-        )
-        listener = ports.choose(
-            wish,
-            taken=(instances.taken_ports | {self.settings.gateway_port}) - {own},
-            avoided=set(instances.ports.values()) - {own},
-        )
-        reserved.push(listener)
-        port = listener.getsockname()[1]
-        if wish.first and port != wish.first:
-            self._note(
-                f"port {wish.first} is used by {self._holder(wish.first, instances)}; using {port}"
-            )
-        return listener
-
-    def _holder(self, port: int, instances: Instances) -> str:
-        if port == self.settings.gateway_port:
-            return "the gateway"
-        owners = [one for one, instance in instances.items() if instance.port == port]
-        return f"instance {owners[0]!r}" if owners else ports.holder(port)
-
-    def _runtime_for(self, spec: InstanceSpec, recorded: Instance | None) -> str:
-        """The runtime it has, else the chosen one, saying why where nobody asked for it."""
-        if recorded and recorded.runtime and spec.runtime in {"auto", recorded.runtime}:
-            return recorded.runtime
-        choice = self.runtimes.choose(spec, self.settings.runtime)
-        if choice.why:
-            self._note(f"runtime {choice.name}: {choice.why}")
-        return choice.name
-
     def _launch(
         self,
         instance: Instance,
@@ -409,16 +304,8 @@ class Manager:
             except PortTaken as error:
                 if instance.spec.strict_port:
                     raise
-                instance, listener = self._moved(instance, error)
+                instance, listener = self._reservations.move(instance, error)
         return instance, runtime.start(instance, listener)
-
-    def _moved(self, instance: Instance, error: PortTaken) -> tuple[Instance, socket.socket]:
-        with self._reserving() as reserved, self.registry.edit() as instances:
-            listener = self._choose_port(instance.spec, instances, reserved, beside=instance.port)
-            moved = touched(instance, port=listener.getsockname()[1])
-            instances[instance.id] = moved
-        self._note(f"{error}; using {moved.port}")
-        return moved, listener
 
     def _wait_until_ready(
         self, instance: Instance, handle: Handle, timeout_s: float | None
@@ -460,41 +347,10 @@ class Manager:
             instances[instance.id] = instance
         return instance
 
-    def _listed(self, name: str) -> list[Observed] | None:
-        """All that an engine holds, in one request; None when it does not answer."""
-        try:
-            return [found.observed for found in self.runtimes[name].find()]
-        except RuntimeUnavailable:
-            return None
-
-    def _observed(
-        self, instance: Instance, listed: Mapping[str, list[Observed] | None]
-    ) -> Observed | None:
-        if instance.handle is None:
-            return Observed(state="missing")
-        if instance.runtime == "local":
-            return self.runtimes["local"].inspect(instance.handle)
-        observed = listed[instance.runtime]
-        if observed is None:
-            return None
-        mine = (one for one in observed if one.handle == instance.handle)
-        return next(mine, Observed(state="missing"))
-
-
-def _operation(verb: Verb, *, replaces: Handle | None = None) -> Operation:
-    return Operation(
-        id=uuid.uuid4().hex,
-        verb=verb,
-        pid=os.getpid(),
-        started=process.own_identity(),
-        since=datetime.now(UTC),
-        replaces=replaces,
-    )
-
 
 def _stopping(instance: Instance) -> Operation:
     """A stop; of an unfinished operation it keeps the id, which finds what that one launched."""
-    stop = _operation("stop")
+    stop = begin("stop")
     return replace(instance.operation, verb="stop") if instance.operation else stop
 
 
@@ -512,14 +368,3 @@ def _unknown(instance_id: str, instances: Iterable[str]) -> InstanceNotFound:
     meant = names.closest(instance_id, instances)
     hint = f"did you mean {meant!r}?" if meant else "kato list shows them all"
     return InstanceNotFound(f"there is no instance {instance_id!r}", hint=hint)
-
-
-def _refuse_clash(spec: InstanceSpec, instances: Instances) -> None:
-    """Ids that differ in case only would share names; ids and groups share the gateway's paths."""
-    if twin := names.same_when_folded(spec.id, instances):
-        raise InstanceExists(f"id {spec.id!r} differs from instance {twin!r} only in case")
-    groups = {instance.spec.group for instance in instances.values()} - {""}
-    if spec.id in groups:
-        raise InstanceExists(f"{spec.id!r} is the name of a group")
-    if spec.group in instances or spec.group == spec.id:
-        raise InstanceExists(f"group {spec.group!r} has the id of an instance")

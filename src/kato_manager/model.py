@@ -20,6 +20,7 @@ from kato_manager import names
 Port = Annotated[int, Ge(1024), Le(65535)]
 Seconds = Annotated[float, Ge(0)]
 Json = Any  # a value as JSON knows it
+Verb = Literal["start", "stop", "restart", "replace"]
 Handle = Mapping[str, Json]  # an engine's own record of what it runs; only that engine reads it
 
 
@@ -126,7 +127,7 @@ class Operation:
     """Who is changing this instance right now; a dead owner's operation is for others to settle."""
 
     id: str
-    verb: Literal["start", "stop", "restart", "replace"]
+    verb: Verb
     pid: int
     started: str  # identity of that process: start ticks and boot id
     since: datetime
