@@ -1,1 +1,33 @@
 """Sessions with two clocks in four stores, standard library only."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "kato_sessions.connect": ("open_store",),
+    "kato_sessions.errors": (
+        "InvalidSession",
+        "RecordCorrupt",
+        "SessionError",
+        "SessionExists",
+        "SessionLimit",
+        "SessionNotFound",
+        "StoreUnavailable",
+        "VersionConflict",
+    ),
+    "kato_sessions.model": ("Affinity", "Counters", "Item", "Session", "State"),
+    "kato_sessions.profile": ("CHAT", "KATO", "PROFILES", "PULSEPAL", "SERVICE", "Profile"),
+    "kato_sessions.store": ("Page", "Store"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when first used: most callers need only one store."""
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME_OF)

@@ -1,0 +1,54 @@
+"""A store from its URL: `memory:`, `files:PATH`, `sqlite:PATH`, `redis://host:port/db`."""
+
+from pathlib import Path
+
+from kato_sessions.backend import Backend
+from kato_sessions.errors import InvalidSession
+from kato_sessions.model import Clock, now_ms
+from kato_sessions.profile import SERVICE, Profile
+from kato_sessions.store import Audit, Redact, Store
+
+
+def open_store(
+    url: str,
+    *,
+    profile: Profile = SERVICE,
+    clock: Clock = now_ms,
+    redact: Redact | None = None,
+    audit: Audit | None = None,
+) -> Store:
+    """Open the store at `url`, making its folder or file if absent.
+
+    Raises InvalidSession for a URL it does not know and StoreUnavailable if it cannot be opened.
+    """
+    return Store(open_backend(url), profile, clock=clock, redact=redact, audit=audit)
+
+
+def open_backend(url: str) -> Backend:
+    """Only the backend, imported when it is asked for."""
+    kind, _, place = url.partition(":")
+    if kind == "memory":
+        from kato_sessions.memory import MemoryBackend
+
+        return MemoryBackend()
+    if kind == "sqlite" and place:
+        from kato_sessions.sqlite import SqliteBackend
+
+        return SqliteBackend(_path(place))
+    if kind == "files" and place:
+        from kato_sessions.files import FilesBackend
+
+        return FilesBackend(_path(place))
+    if kind in {"redis", "rediss", "unix"}:
+        from kato_sessions.redis import RedisBackend
+
+        return RedisBackend(url)
+    raise InvalidSession(
+        f"store {url!r} is unknown",
+        hint="use memory:, files:PATH, sqlite:PATH or redis://HOST:PORT/DB",
+    )
+
+
+def _path(place: str) -> Path:
+    """`sqlite:PATH` and `sqlite:///PATH` both name a file; `~` is the home folder."""
+    return Path(place.removeprefix("//")).expanduser()
