@@ -55,9 +55,7 @@ def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
     from kato_processor import serve
 
     try:
-        listener = serve.listening_socket(
-            host=arguments.host, port=arguments.port, fd=arguments.fd
-        )
+        listener = serve.listening_socket(host=arguments.host, port=arguments.port, fd=arguments.fd)
     except OSError as error:
         print(f"kato-processor: {error.strerror}", file=sys.stderr)  # noqa: T201
         return EXIT_CONFLICT

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from kato_processor import fuzzy, metrics
 from kato_processor.filters import Pipeline
 from kato_processor.index import Index, Pattern
-from kato_processor.matching import Events, align, extras, flat, positions, split
-from kato_processor.prediction import Match
+from kato_processor.matching import Alignment, Cut, Events, align, cut, extras, flat, positions
+from kato_processor.prediction import TIE_DIGITS, Match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +33,21 @@ class Candidate:
     anomalies: Mapping[str, fuzzy.Anomaly] = field(default_factory=dict)
 
 
-def matches(index: Index, memory: Events, criteria: Criteria) -> list[Match]:
-    """Every pattern whose similarity reaches the threshold, lined up with the memory."""
+def matches(index: Index, memory: Events, criteria: Criteria, *, kept: int) -> list[Match]:
+    """The patterns whose similarity reaches the threshold, lined up with the memory.
+
+    Of more than `kept` only the best by score are told in full: (evidence + confidence) * snr +
+    fragment term, then similarity, frequency and name.
+    """
     state = flat(memory)
-    return [
-        _lined_up(candidate, memory, state)
+    lineups = [
+        _lined_up(candidate)
         for candidate in _near(index, memory, state, criteria)
         if criteria.newest_row is None or candidate.pattern.row <= criteria.newest_row
     ]
+    if len(lineups) > kept:
+        lineups = sorted(lineups, key=_pruning_order)[:kept]
+    return [_told(lineup, memory, state) for lineup in lineups]
 
 
 def _near(
@@ -152,25 +159,56 @@ def _near_by_fuzzy_tokens(
             )
 
 
-def _lined_up(candidate: Candidate, memory: Events, state: list[str]) -> Match:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineup:
+    """A candidate with its alignment, before anything is spelled out."""
+
+    candidate: Candidate
+    alignment: Alignment
+    cut: Cut
+
+
+def _lined_up(candidate: Candidate) -> Lineup:
     pattern, read = candidate.pattern, candidate.state
     alignment = align(pattern.tokens, candidate.where, len(read))
-    matched = [read[place] for place in alignment.places]
-    parts = split(pattern.events(), alignment, matched)
+    first = read[alignment.places[0]] if alignment.places else ""
+    return Lineup(
+        candidate=candidate,
+        alignment=alignment,
+        cut=cut(pattern.tokens, pattern.sizes, alignment, first),
+    )
+
+
+def _pruning_order(lineup: Lineup) -> tuple[float, float, int, str]:
+    candidate, matched = lineup.candidate, len(lineup.alignment.places)
+    pattern, where = candidate.pattern, lineup.cut
+    score = metrics.score(
+        metrics.evidence(matched, len(pattern.tokens)),
+        metrics.confidence(matched, sum(pattern.sizes[where.present : where.future])),
+        metrics.signal_to_noise(matched, len(candidate.state) - matched),
+        metrics.fragmentation(lineup.alignment.blocks),
+    )
+    return (-round(score, TIE_DIGITS), -candidate.similarity, -pattern.frequency, pattern.name)
+
+
+def _told(lineup: Lineup, memory: Events, state: Sequence[str]) -> Match:
+    candidate, places = lineup.candidate, lineup.alignment.places
+    events = candidate.pattern.events()
+    present = events[lineup.cut.present : lineup.cut.future]
     return Match(
-        pattern=pattern,
+        pattern=candidate.pattern,
         similarity=candidate.similarity,
-        matches=matched,
-        observed=[state[place] for place in alignment.places],
-        blocks=alignment.blocks,
-        past=parts.past,
-        present=parts.present,
-        future=parts.future,
-        extras=extras(memory, parts.present, candidate.memory),
-        unmatched=len(state) - len(matched),
+        matches=[candidate.state[place] for place in places],
+        observed=[state[place] for place in places],
+        blocks=lineup.alignment.blocks,
+        past=events[: lineup.cut.present],
+        present=present,
+        future=events[lineup.cut.future :],
+        extras=extras(memory, present, candidate.memory),
+        unmatched=len(state) - len(places),
         anomalies=[
             candidate.anomalies[state[place]]
-            for place in alignment.places
+            for place in places
             if state[place] in candidate.anomalies
         ],
     )

@@ -142,7 +142,7 @@ class Index:
         seen = np.frombuffer(self._seen, dtype=np.int32)
         lengths = np.frombuffer(self._lengths, dtype=np.int32)
         touched = []
-        for postings in self._shared_postings(state, np):
+        for postings in self._shared_postings(state):
             touched.append(postings[seen[postings] == 0])
             seen[postings] += 1
         if not touched:
@@ -153,7 +153,9 @@ class Index:
         enough = 2 * shared >= (threshold - _SLACK) * (lengths[slots] + len(state))
         return list(zip(slots[enough].tolist(), shared[enough].tolist(), strict=True))
 
-    def _shared_postings(self, state: Sequence[str], np: "np") -> list["np.ndarray"]:  # type: ignore[name-defined,valid-type]
+    def _shared_postings(self, state: Sequence[str]) -> list["np.ndarray"]:
+        import numpy as np
+
         return [
             np.frombuffer(level, dtype=np.int32)
             for symbol, count in Counter(state).items()

@@ -31,12 +31,11 @@ class Alignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """The pattern's events before, around and after the match."""
+class Cut:
+    """Indices of the events where the present begins and where the future begins."""
 
-    past: Events
-    present: Events
-    future: Events
+    present: int
+    future: int
 
 
 def flat(events: Sequence[Sequence[str]]) -> list[str]:
@@ -109,11 +108,7 @@ def _merged(found: Sequence[Block]) -> list[Block]:
     whole: list[Block] = []
     for block in found:
         last = whole[-1] if whole else None
-        if (
-            last
-            and last.at + last.size == block.at
-            and last.state_at + last.size == block.state_at
-        ):
+        if last and last.at + last.size == block.at and last.state_at + last.size == block.state_at:
             whole[-1] = Block(at=last.at, state_at=last.state_at, size=last.size + block.size)
         else:
             whole.append(block)
@@ -126,34 +121,29 @@ def align(tokens: Sequence[str], where: Mapping[str, Sequence[int]], length: int
     if not found:
         return Alignment(places=[], blocks=0, start=0, end=len(tokens))
     places = [
-        place
-        for block in found
-        for place in range(block.state_at, block.state_at + block.size)
+        place for block in found for place in range(block.state_at, block.state_at + block.size)
     ]
     last = found[-1]
     return Alignment(places=places, blocks=len(found), start=found[0].at, end=last.at + last.size)
 
 
-def split(events: Events, alignment: Alignment, matches: Sequence[str]) -> Split:
-    """Whole events only; an event cut by the first match belongs to the present.
+def cut(pattern: Sequence[str], sizes: Sequence[int], alignment: Alignment, first: str) -> Cut:
+    """Whole events only; an event that the match cuts belongs to the present.
 
-    A past event that merely contains the first matched symbol moves too, as in KATO.
+    A past event that merely contains the `first` matched symbol moves too, as in KATO.
     """
-    seen = 0
-    first = _advance(events, 0, seen, alignment.start)
-    seen = sum(len(event) for event in events[:first])
-    last = _advance(events, first, seen, alignment.end)
-    past, present, future = events[:first], events[first:last], events[last:]
-    if past and matches and matches[0] in past[-1]:
-        past, present = past[:-1], [past[-1], *present]
-    return Split(past=past, present=present, future=future)
+    present, seen = _advance(sizes, 0, 0, alignment.start)
+    future, _ = _advance(sizes, present, seen, alignment.end)
+    if present and alignment.blocks and first in pattern[seen - sizes[present - 1] : seen]:
+        present -= 1
+    return Cut(present=present, future=future)
 
 
-def _advance(events: Events, index: int, seen: int, wanted: int) -> int:
-    while index < len(events) and seen < wanted:
-        seen += len(events[index])
+def _advance(sizes: Sequence[int], index: int, seen: int, wanted: int) -> tuple[int, int]:
+    while index < len(sizes) and seen < wanted:
+        seen += sizes[index]
         index += 1
-    return index
+    return index, seen
 
 
 def missing(present: Events, matches: Collection[str]) -> Events:

@@ -1,9 +1,8 @@
 """Short-term memory as a value: events, emotives and metadata waiting to be learned. Pure."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from kato_processor.matching import Events
 
@@ -35,6 +34,9 @@ class Lesson:
     metadata: list[Metadata] = field(default_factory=list)
     vectors: list[NamedVector] = field(default_factory=list)
 
+    def to_document(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
@@ -54,13 +56,8 @@ class Memory:
     recalled: Events | None = None
     known: int = 0
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        document = json.loads(text) if text else {}
-        return cls(**{f.name: document[f.name] for f in fields(cls) if f.name in document})
+    def to_document(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def event_of(strings: Sequence[str], vector_names: Iterable[str], *, sort: bool) -> list[str]:
@@ -92,7 +89,12 @@ def united(known: Mapping[str, Sequence[str]], noted: Iterable[Metadata]) -> dic
 
 
 def observed(
-    memory: Memory, observation: Observation, event: list[str], vectors: Sequence[NamedVector] = ()
+    memory: Memory,
+    observation: Observation,
+    event: list[str],
+    vectors: Sequence[NamedVector] = (),
+    *,
+    known: int = 0,
 ) -> Memory:
     """The memory after one observation; an empty event is counted but not kept."""
     emotives = [*memory.emotives, observation.emotives] if observation.emotives else memory.emotives
@@ -106,6 +108,7 @@ def observed(
         vectors=[*memory.vectors, *vectors][-KEPT_ENTRIES:],
         time=memory.time + 1,
         recalled=None if event else memory.recalled,
+        known=known if event else memory.known,
         percept={
             "strings": sorted(observation.strings),
             "vectors": observation.vectors,

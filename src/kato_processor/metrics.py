@@ -19,12 +19,12 @@ def similarity(common: int, pattern_length: int, state_length: int) -> float:
 
 
 def evidence(matched: int, pattern_length: int) -> float:
-    """m / |pattern|."""
+    """Share of the pattern that matched: m / |pattern|."""
     return matched / pattern_length if pattern_length else 0.0
 
 
 def confidence(matched: int, present_length: int) -> float:
-    """m / |R|."""
+    """Share of the present that matched: m / |R|."""
     return matched / present_length if present_length else 0.0
 
 
@@ -89,17 +89,19 @@ def tfidf(symbols: Sequence[str], probability: Mapping[str, float], patterns: in
 
 
 def distance(
-    state: Mapping[str, int], present: Mapping[str, int], probability: Mapping[str, float]
+    state: Mapping[str, int],
+    present: Mapping[str, int],
+    probability: Mapping[str, float],
+    state_norm: float,
 ) -> float:
     """1 - cosine of the p-weighted symbol counts; 1 if a vector is zero."""
-    dot = sum(
-        probability.get(s, 0.0) ** 2 * n * state[s] for s, n in present.items() if s in state
-    )
-    norm = _norm(state, probability) * _norm(present, probability)
-    return 1 - dot / norm if norm else 1.0
+    dot = sum(probability.get(s, 0.0) ** 2 * n * state[s] for s, n in present.items() if s in state)
+    length = state_norm * norm(present, probability)
+    return 1 - dot / length if length else 1.0
 
 
-def _norm(counts: Mapping[str, int], probability: Mapping[str, float]) -> float:
+def norm(counts: Mapping[str, int], probability: Mapping[str, float]) -> float:
+    """Length of the p-weighted vector of symbol counts."""
     return sqrt(sum((probability.get(symbol, 0.0) * n) ** 2 for symbol, n in counts.items()))
 
 

@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote
 from kato_processor.matching import Events
 
 PATTERN_PREFIX = "PTRN|"
+MIN_SYMBOLS = 2
 DEFAULT_NODE = "default_node"
 _LONGEST_KNOWLEDGE_BASE_ID = 60
 _LONGEST_FILE_STEM = 120
@@ -19,6 +20,13 @@ def pattern_hash(events: Events) -> str:
     Source: KATO contract 2.3; `[['a'], ['b', 'c'], ['d']]` gives `fd51401f...`.
     """
     return hashlib.sha1(str(events).encode(), usedforsecurity=False).hexdigest()
+
+
+def pattern_name(events: Events) -> str:
+    """The name learning gives; empty for fewer than two symbols, which are not kept."""
+    if sum(map(len, events)) < MIN_SYMBOLS:
+        return ""
+    return PATTERN_PREFIX + pattern_hash(events)
 
 
 def bare(pattern_id: str) -> str:
@@ -46,8 +54,14 @@ def node_file(node_id: str) -> str:
     Characters outside `[a-z0-9_-]` are percent-encoded, capitals too, because some file
     systems ignore case. A name beyond the file system's limit ends in a digest instead.
     """
-    safe = "".join(f"%{ord(c):02X}" if c.isupper() and c.isascii() else quote(c, safe="")
-                   if c not in ".~" else f"%{ord(c):02X}" for c in node_id)
+    safe = "".join(
+        f"%{ord(c):02X}"
+        if c.isupper() and c.isascii()
+        else quote(c, safe="")
+        if c not in ".~"
+        else f"%{ord(c):02X}"
+        for c in node_id
+    )
     if len(safe) > _LONGEST_FILE_STEM:
         safe = f"{safe[:40]}%%{hashlib.sha256(node_id.encode()).hexdigest()}"
     return f"node_{safe}_kato.db"

@@ -13,8 +13,8 @@ from kato_processor.matching import Events, flat, missing
 from kato_processor.memory import average
 
 Json = dict[str, Any]
-_PRUNE_FACTOR = 3
-_TIE_DIGITS = 12
+PRUNE_FACTOR = 3
+TIE_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Recall:
 
 
 def recall(
-    matches: Sequence[Match],
+    ensemble: Sequence[Match],
     state: Sequence[str],
     statistics: Statistics,
     *,
@@ -65,12 +65,11 @@ def recall(
     ranking: str,
     weights: Weights | None,
 ) -> Recall:
-    """Prune, weigh every match against the others, rank and cut.
+    """Weigh every match against the others, rank and cut.
 
     Ties are ordered by potential, similarity, frequency and name; patterns without a match come
     last whatever the ranking.
     """
-    ensemble = _pruned(matches, max_predictions * _PRUNE_FACTOR)
     if not ensemble:
         return Recall()
     judge = _Judge(ensemble, state, statistics, weights)
@@ -81,34 +80,12 @@ def recall(
     )
 
 
-def _pruned(matches: Sequence[Match], kept: int) -> list[Match]:
-    if len(matches) <= kept:
-        return list(matches)
-    return sorted(matches, key=_prune_order)[:kept]
-
-
-def _prune_order(match: Match) -> tuple[float, float, int, str]:
-    matched = len(match.matches)
-    score = metrics.score(
-        metrics.evidence(matched, len(match.pattern.tokens)),
-        metrics.confidence(matched, sum(map(len, match.present))),
-        metrics.signal_to_noise(matched, match.unmatched),
-        metrics.fragmentation(match.blocks),
-    )
-    return (
-        -round(score, _TIE_DIGITS),
-        -match.similarity,
-        -match.pattern.frequency,
-        match.pattern.name,
-    )
-
-
 def _rank(prediction: Json, ranking: str) -> tuple[bool, float, float, float, int, str]:
     return (
         not prediction["matches"],
-        -round(prediction[ranking] or 0.0, _TIE_DIGITS),
-        -round(prediction["potential"], _TIE_DIGITS),
-        -round(prediction["similarity"], _TIE_DIGITS),
+        -round(prediction[ranking] or 0.0, TIE_DIGITS),
+        -round(prediction["potential"], TIE_DIGITS),
+        -round(prediction["similarity"], TIE_DIGITS),
         -prediction["frequency"],
         prediction["name"],
     )
@@ -129,8 +106,11 @@ class _Judge:
         self._statistics = statistics
         self._weights = weights
         self._frequency = sum(_frequency(match) for match in ensemble)
-        self._missing = {match.pattern.row: missing(match.present, match.matches) for match in ensemble}
+        self._missing = {
+            match.pattern.row: missing(match.present, match.matches) for match in ensemble
+        }
         self._probability = self._known(ensemble)
+        self._state_norm = metrics.norm(self._state_counts, self._probability)
         self._posterior = sum(m.similarity * _frequency(m) / self._frequency for m in ensemble)
         self._futures = _futures(ensemble)
         self._support = sum(future.weight for future in self._futures.values())
@@ -169,8 +149,10 @@ class _Judge:
         itfdf = self._itfdf(present, frequency)
         share = frequency / self._frequency
         emotional = self._weighted(match, present)
-        heard = (emotional.evidence, emotional.confidence, emotional.snr) if emotional else (
-            evidence, confidence, snr
+        heard = (
+            (emotional.evidence, emotional.confidence, emotional.snr)
+            if emotional
+            else (evidence, confidence, snr)
         )
         entropies = statistics.trained.get(pattern.row)
         seen = pattern.tokens if entropies else present
@@ -216,7 +198,9 @@ class _Judge:
         }
 
     def _itfdf(self, present: Sequence[str], frequency: int) -> float:
-        distance = metrics.distance(self._state_counts, Counter(present), self._probability)
+        distance = metrics.distance(
+            self._state_counts, Counter(present), self._probability, self._state_norm
+        )
         return metrics.itfdf_similarity(distance, frequency, self._frequency)
 
     def _entropies(self, present: Sequence[str]) -> tuple[float, float, float]:
@@ -273,7 +257,7 @@ def _futures(ensemble: Sequence[Match]) -> dict[FutureKey, _Future]:
 
 
 def _future_order(listed: Json) -> tuple[float, Events]:
-    return -round(listed["aggregate_potential"], _TIE_DIGITS), listed["future"]
+    return -round(listed["aggregate_potential"], TIE_DIGITS), listed["future"]
 
 
 def _frequency(match: Match) -> int:

@@ -22,7 +22,8 @@ def listening_socket(*, host: str, port: int, fd: int | None) -> socket.socket:
     if fd is not None:
         return socket.socket(fileno=os.dup(fd))  # the parent's descriptor stays its own
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's delay off only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -86,6 +87,6 @@ def _forked(work: Callable[[], None]) -> int:
     try:
         work()
     except BaseException:  # noqa: BLE001 - the child must never run the parent's code
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)

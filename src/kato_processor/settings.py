@@ -40,7 +40,7 @@ STM_MODES = ("CLEAR", "ROLLING")
 FILTERS = ("minhash", "length", "jaccard", "bloom", "rapidfuzz")
 
 
-class InvalidSettings(Exception):  # noqa: N818 - named for what happened
+class InvalidSettings(Exception):
     """Settings that cannot be: `problems` maps each name to what it must be."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
@@ -126,8 +126,10 @@ def _choice(name: str, default: str, words: tuple[str, ...]) -> Setting:
 
 
 def _is_filters(value: Any) -> bool:
-    return isinstance(value, list) and all(v in FILTERS for v in value if isinstance(v, str)) and (
-        all(isinstance(v, str) for v in value)
+    return (
+        isinstance(value, list)
+        and all(v in FILTERS for v in value if isinstance(v, str))
+        and (all(isinstance(v, str) for v in value))
     )
 
 

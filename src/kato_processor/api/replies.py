@@ -20,7 +20,7 @@ class Reply(Response):
         return to_json(content, inf_nan_mode="null")
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a failure
+class Refused(Exception):
     """Ends a request with this status and body."""
 
     def __init__(self, status: int, body: Any) -> None:

@@ -1,0 +1,323 @@
+"""Routes that tell how the process is. Source: KATO contract 1.2 and 1.6."""
+
+import time
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+from starlette.requests import Request
+
+from kato_processor.api.context import THREADS, Context, context_of
+from kato_processor.api.events import iso
+from kato_processor.api.replies import Json, Reply, query_int, refused
+from kato_processor.monitor import METRIC_NAMES
+from kato_processor.nodes import MAX_OPEN
+
+API_VERSION = "3.10.1"
+BACKLOG = 2048
+_MINUTES = 10
+_PERCENT = 100
+
+
+async def root(request: Request) -> Reply:
+    return Reply(
+        {
+            "service": "KATO API",
+            "version": API_VERSION,
+            "description": "Knowledge Abstraction for Traceable Outcomes",
+            "docs": "/docs",
+            "health": "/health",
+            "status": "running",
+            "uptime_seconds": context_of(request).monitor.uptime_s,
+            "architecture": "modular",
+            "session_support": True,
+        }
+    )
+
+
+def _identity(context: Context) -> Json:
+    return {"instance_id": context.processor.settings.instance_id}
+
+
+async def ping(request: Request) -> Reply:
+    context = context_of(request)
+    settings = context.processor.settings
+    name = settings.instance_id or settings.service_name
+    return Reply(
+        {
+            "id": name,
+            "status": "okay",
+            "message": "okay",
+            "processor": name,
+            "interval": 0,
+            "time_stamp": time.time(),
+            **_identity(context),
+        }
+    )
+
+
+async def health(request: Request) -> Reply:
+    """Healthy while the sessions and nodes can be reached, whatever the load of the machine."""
+    context = context_of(request)
+    issues: list[str] = []
+    active = 0
+    try:
+        active = await context.run(context.processor.sessions.count)
+    except Exception as error:  # noqa: BLE001 - the answer of a health check is the report
+        issues.append(f"Session store: {error}")
+    word = "unhealthy" if issues else "healthy"
+    return Reply(
+        {
+            "status": word,
+            "processor_status": word,
+            "service_name": context.processor.settings.service_name,
+            "uptime_seconds": context.monitor.uptime_s,
+            "issues": issues,
+            "metrics_collected": len(METRIC_NAMES),
+            "last_collection": context.monitor.started_at,
+            "active_sessions": active,
+            "timestamp": iso(time.time()),
+            **_identity(context),
+        }
+    )
+
+
+def _processors(context: Context) -> Json:
+    now = time.time()
+    nodes = context.processor.nodes.open_nodes()
+    return {
+        "total_processors": len(nodes),
+        "max_processors": MAX_OPEN,
+        "eviction_ttl_seconds": 0,
+        "processors": [
+            {
+                "processor_id": node.node_id,
+                "node_id": node.node_id,
+                "created_at": iso(node.created_at),
+                "last_accessed": iso(node.last_accessed),
+                "access_count": node.access_count,
+                "idle_seconds": now - node.last_accessed,
+            }
+            for node in nodes
+        ],
+    }
+
+
+async def status(request: Request) -> Reply:
+    context = context_of(request)
+    active = await context.run(context.processor.sessions.count)
+    return Reply(
+        {
+            "status": "healthy",
+            "base_processor_id": context.processor.settings.service_name,
+            "uptime_seconds": context.monitor.uptime_s,
+            "sessions": {
+                "total_sessions": active,
+                "active_sessions": active,
+                "expired_sessions": 0,
+                "backend": context.processor.sessions.backend,
+                "redis_url": None,
+            },
+            "processors": _processors(context),
+            "version": API_VERSION,
+            **_identity(context),
+        }
+    )
+
+
+def _session_counts(context: Context, active: int) -> Json:
+    monitor = context.monitor
+    return {
+        "total_created": monitor.sessions_created,
+        "total_deleted": monitor.sessions_deleted,
+        "active": active,
+        "operations_total": monitor.operations,
+        "created_per_minute": monitor.per_minute()["sessions_created"],
+    }
+
+
+def _resources(context: Context) -> Json:
+    resources = context.monitor.resources()
+    return {
+        "cpu_percent": resources.cpu_percent,
+        "memory_percent": resources.memory_percent,
+        "disk_percent": resources.disk_percent,
+        "memory_bytes": resources.memory_bytes,
+    }
+
+
+async def metrics(request: Request) -> Reply:
+    context = context_of(request)
+    monitor, processor = context.monitor, context.processor
+    monitor.sample()
+    active = await context.run(processor.sessions.count)
+    per_minute = monitor.per_minute()
+    nodes = await context.run(
+        lambda: {node.node_id: node.counts() for node in processor.nodes.open_nodes()}
+    )
+    return Reply(
+        {
+            "timestamp": time.time(),
+            "sessions": _session_counts(context, active),
+            "performance": monitor.performance(),
+            "resources": _resources(context),
+            "databases": monitor.databases(),
+            "rates": {
+                "requests_per_second": per_minute["requests"] / 60,
+                "requests_per_minute": per_minute["requests"],
+                "errors_per_minute": per_minute["errors"],
+            },
+            "processor_manager": _processors(context),
+            "nodes": nodes,
+            "uptime_seconds": monitor.uptime_s,
+            "active_sessions": active,
+            "error": None,
+            **_identity(context),
+        }
+    )
+
+
+async def stats(request: Request) -> Reply:
+    context, minutes = context_of(request), query_int(request, "minutes", _MINUTES)
+    monitor = context.monitor
+    monitor.sample(at_once=True)
+    active = await context.run(context.processor.sessions.count)
+    summary = {
+        "sessions": _session_counts(context, active),
+        "performance": monitor.performance(),
+        "resources": _resources(context),
+        "databases": monitor.databases(),
+    }
+    now = time.time()
+    return Reply(
+        {
+            "time_range_minutes": minutes,
+            "timestamp": now,
+            "processor_manager": _processors(context),
+            "current_status": {
+                "status": "healthy",
+                "issues": [],
+                "metrics": summary,
+                "timestamp": iso(now),
+            },
+            "time_series": {name: monitor.history(name, minutes) for name in METRIC_NAMES},
+            "summary": summary,
+            "error": None,
+        }
+    )
+
+
+async def metric(request: Request) -> Reply:
+    context, minutes = context_of(request), query_int(request, "minutes", _MINUTES)
+    name = request.path_params["metric_name"]
+    context.monitor.sample(at_once=True)
+    points = context.monitor.history(name, minutes)
+    if not points:
+        raise refused(404, f"No data available for metric '{name}' in the last {minutes} minutes")
+    return Reply(
+        {
+            "metric_name": name,
+            "time_range_minutes": minutes,
+            "timestamp": time.time(),
+            "statistics": _statistics([point["value"] for point in points]),
+            "data_points": points,
+        }
+    )
+
+
+def _statistics(values: list[float]) -> Mapping[str, float]:
+    return {"count": len(values), "min": min(values), "max": max(values), "avg": fmean(values)}
+
+
+async def concurrency(request: Request) -> Reply:
+    monitor = context_of(request).monitor
+
+    def used(requests: int) -> Json:
+        return {
+            "concurrent_requests": requests,
+            "utilization_percent": _PERCENT * requests / BACKLOG,
+        }
+
+    return Reply(
+        {
+            "status": "healthy",
+            "current": used(monitor.in_flight),
+            "peak": used(monitor.peak_in_flight),
+            "limits": {
+                "per_worker": BACKLOG,
+                "warning_threshold": BACKLOG * 8 // 10,
+                "critical_threshold": BACKLOG * 95 // 100,
+                "total_capacity": BACKLOG,
+            },
+            "configuration": {"workers": 1, "backlog": BACKLOG, "max_requests": None},
+            "recommendations": [],
+            "timestamp": iso(time.time()),
+        }
+    )
+
+
+async def cache_stats(request: Request) -> Reply:
+    """Every open node is held in memory: there is no cache that could miss."""
+    context = context_of(request)
+    counts = await context.run(
+        lambda: [node.counts() for node in context.processor.nodes.open_nodes()]
+    )
+    patterns = sum(count["patterns"] for count in counts)
+    symbols = sum(count["symbols"] for count in counts)
+    performance: dict[str, Any] = {
+        "hit_rate_percent": 100.0,
+        "cache_hits": context.monitor.requests,
+        "cache_misses": 0,
+        "patterns_in_cache": patterns,
+        "symbols_in_cache": symbols,
+        "patterns_cached_total": patterns,
+        "symbols_cached_total": symbols,
+        "redis_memory_used_mb": 0.0,
+        "uptime_seconds": context.monitor.uptime_s,
+        "requests_per_second": context.monitor.per_minute()["requests"] / 60,
+    }
+    healthy = {"status": "healthy", "redis_connected": False, "cache_stats": {}}
+    return Reply(
+        {
+            "cache_performance": performance,
+            "cache_health": healthy,
+            "timestamp": iso(time.time()),
+        }
+    )
+
+
+async def invalidate_cache(request: Request) -> Reply:
+    return Reply(
+        {
+            "status": "success",
+            "patterns_invalidated": 0,
+            "symbols_invalidated": 0,
+            "session_id": request.query_params.get("session_id"),
+            "reason": "nothing is cached apart from what is stored",
+            "timestamp": iso(time.time()),
+        }
+    )
+
+
+async def distributed_stm(_request: Request) -> Reply:
+    return Reply(
+        {
+            "status": "disabled",
+            "distributed_stm_enabled": False,
+            "reason": "short-term memory is kept by the session store",
+            "timestamp": iso(time.time()),
+        }
+    )
+
+
+async def connection_pools(request: Request) -> Reply:
+    context = context_of(request)
+    return Reply(
+        {
+            "status": "healthy",
+            "health": {"session_store": context.processor.sessions.backend},
+            "pool_statistics": {"threads": THREADS},
+            "error": None,
+            "timestamp": iso(time.time()),
+        }
+    )

@@ -1,0 +1,359 @@
+"""Routes of sessions. Source: KATO contract 1.3 and the session guide."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from pydantic_core import SchemaValidator
+from starlette.requests import Request
+
+from kato_processor.api import bodies
+from kato_processor.api.context import Context, context_of
+from kato_processor.api.events import iso
+from kato_processor.api.replies import (
+    Json,
+    Refused,
+    Reply,
+    parsed,
+    query_int,
+    refused,
+    session_not_found,
+    validated,
+)
+from kato_processor.matching import flat
+from kato_processor.naming import pattern_name
+from kato_processor.prediction import Recall
+from kato_processor.processor import EmptyMemory
+from kato_processor.sessions import Session, SessionMissing
+from kato_processor.settings import InvalidSettings
+from kato_processor.steps import unique_id
+from kato_processor.vectors import VectorDimensionError
+from kato_processor.workspace import Workspace
+
+DEFAULT_EXTENSION_S = 3600
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+async def create(request: Request) -> Reply:
+    context = context_of(request)
+    body = parsed(await request.body())
+    if isinstance(body, dict) and body.get("node_id") is None and body.get("user_id"):
+        body = body | {"node_id": f"user_{body['user_id']}"}
+    wanted = validated(bodies.SESSION, body)
+    session = await context.run(
+        partial(
+            context.processor.create,
+            wanted["node_id"],
+            ttl_s=wanted.get("ttl_seconds") or wanted.get("ttl") or None,
+            config=wanted.get("config") or {},
+            metadata=wanted.get("metadata") or {},
+            user_id=wanted.get("user_id"),
+        )
+    )
+    context.monitor.created()
+    created = {"session_id": session.id, "node_id": wanted["node_id"]}
+    await context.events.tell("session.created", created | {"created_at": iso(session.created_at)})
+    return Reply(described(context, session, ttl_s=session.ttl_s))
+
+
+async def listed(request: Request) -> Reply:
+    context = context_of(request)
+    sessions = await context.run(context.processor.sessions.live)
+    return Reply(
+        {
+            "sessions": [described(context, session, session.remaining_s) for session in sessions],
+            "count": len(sessions),
+        }
+    )
+
+
+async def count(request: Request) -> Reply:
+    context = context_of(request)
+    return Reply({"active_session_count": await context.run(context.processor.sessions.count)})
+
+
+async def info(request: Request) -> Reply:
+    context, session_id = context_of(request), request.path_params["session_id"]
+    try:
+        session = await context.run(context.processor.sessions.read, session_id)
+    except SessionMissing:
+        raise refused(404, f"Session {session_id} not found or expired") from None
+    return Reply(described(context, session, session.remaining_s))
+
+
+async def exists(request: Request) -> Reply:
+    context, session_id = context_of(request), request.path_params["session_id"]
+    alive = await context.run(context.processor.sessions.exists, session_id)
+    return Reply({"exists": alive, "expired": False, "session_id": session_id})
+
+
+async def delete(request: Request) -> Reply:
+    context, session_id = context_of(request), request.path_params["session_id"]
+    if not await context.in_line(session_id, context.processor.sessions.delete, session_id):
+        raise session_not_found(session_id)
+    context.monitor.deleted()
+    import time
+
+    gone = {"session_id": session_id, "destroyed_at": iso(time.time())}
+    await context.events.tell("session.destroyed", gone | {"reason": "explicit_delete"})
+    return Reply({"status": "deleted", "session_id": session_id})
+
+
+def described(context: Context, session: Session, ttl_s: int | None) -> Json:
+    """A session as the API shows it: the service's keys and the guide's."""
+    config = context.processor.config_of(session)
+    return {
+        "session_id": session.id,
+        "node_id": session.workspace.node_id,
+        "user_id": session.user_id,
+        "created_at": iso(session.created_at),
+        "expires_at": None if session.expires_at is None else iso(session.expires_at),
+        "last_accessed": iso(session.last_accessed),
+        "ttl_seconds": ttl_s,
+        "ttl": session.ttl_s,
+        "remaining_ttl": session.remaining_s,
+        "auto_extend": session.auto_extend,
+        "metadata": session.metadata,
+        "session_config": config,
+        "config": config,
+    }
+
+
+async def on_session(
+    request: Request, work: Callable[..., Any], schema: SchemaValidator | None = None
+) -> Any:
+    """Run `work(session_id[, body])` in the session's turn, and answer what goes wrong.
+
+    An unknown session is 404 whatever the body; only then is the body looked at.
+    """
+    context, session_id = context_of(request), request.path_params["session_id"]
+    context.monitor.operations += 1
+    arguments: list[Any] = [session_id]
+    try:
+        if schema is not None:
+            arguments.append(validated(schema, parsed(await request.body())))
+        return await context.in_line(session_id, work, *arguments)
+    except Refused:
+        if not await context.run(context.processor.sessions.exists, session_id):
+            raise session_not_found(session_id) from None
+        raise
+    except SessionMissing:
+        raise session_not_found(session_id) from None
+    except InvalidSettings as error:
+        raise invalid_settings(error) from None
+    except EmptyMemory:
+        raise refused(400, "Cannot learn from empty STM") from None
+    except VectorDimensionError as error:
+        raise refused(400, {"error": "VectorDimensionError", "message": str(error)}) from None
+
+
+def invalid_settings(error: InvalidSettings) -> Refused:
+    return refused(
+        400,
+        {"error": "Configuration validation failed", "validation_errors": error.problems},
+    )
+
+
+async def config(request: Request) -> Reply:
+    processor = context_of(request).processor
+    session = await on_session(request, processor.settled)
+    return Reply({"session_id": session.id, "config": processor.config_of(session)})
+
+
+async def configure(request: Request) -> Reply:
+    processor = context_of(request).processor
+
+    def work(session_id: str, body: Json) -> Session:
+        changes = body.get("config", body)
+        if not isinstance(changes, dict):
+            raise refused(422, [_not_an_object(changes)])
+        return processor.configure(session_id, changes)
+
+    session = await on_session(request, work, bodies.OBJECT)
+    reply = {
+        "status": "okay",
+        "message": "Configuration updated",
+        "session_id": session.id,
+        "config": processor.config_of(session),
+    }
+    return Reply(reply)
+
+
+def _not_an_object(value: Any) -> Json:
+    return {
+        "type": "dict_type",
+        "loc": ["body", "config"],
+        "msg": "Input should be a valid dictionary",
+        "input": value,
+    }
+
+
+async def extend(request: Request) -> Reply:
+    processor = context_of(request).processor
+    ttl_s = query_int(request, "ttl_seconds", DEFAULT_EXTENSION_S)
+    if ttl_s > bodies.MAX_TTL_S:
+        raise refused(422, f"ttl_seconds: at most {bodies.MAX_TTL_S}")
+    await on_session(request, lambda session_id: processor.sessions.extend(session_id, ttl_s))
+    session_id = request.path_params["session_id"]
+    return Reply({"status": "extended", "session_id": session_id, "ttl_seconds": ttl_s})
+
+
+async def observe(request: Request) -> Reply:
+    processor = context_of(request).processor
+
+    def work(session_id: str, body: Json) -> Any:
+        return processor.observe(session_id, bodies.observation(body))
+
+    workspace, seen = await on_session(request, work, bodies.OBSERVATION)
+    return Reply(
+        {
+            "status": "okay",
+            "session_id": request.path_params["session_id"],
+            "processor_id": workspace.node_id,
+            "stm_length": len(seen.memory.events),
+            "time": seen.memory.time,
+            "unique_id": unique_id("obs"),
+            "auto_learned_pattern": seen.auto_learned,
+        }
+    )
+
+
+async def observe_sequence(request: Request) -> Reply:
+    processor = context_of(request).processor
+
+    def work(session_id: str, body: Json) -> Any:
+        observations, options = bodies.sequence(body)
+        return options, processor.observe_sequence(session_id, observations, options)
+
+    options, (workspace, before, run) = await on_session(request, work, bodies.SEQUENCE)
+    return Reply(
+        {
+            "status": "completed",
+            "processor_id": workspace.node_id,
+            "observations_processed": len(run.results),
+            "initial_stm_length": before,
+            "final_stm_length": len(run.memory.events),
+            "results": run.results,
+            "auto_learned_patterns": run.names,
+            "final_learned_pattern": run.final,
+            "isolated": options.clear_stm_between,
+        }
+    )
+
+
+async def stm(request: Request) -> Reply:
+    session = await on_session(request, context_of(request).processor.settled)
+    events = session.workspace.memory.events
+    return Reply({"stm": events, "session_id": session.id, "length": len(events)})
+
+
+async def clear_stm(request: Request) -> Reply:
+    await on_session(request, context_of(request).processor.clear_memory)
+    return Reply({"status": "cleared", "session_id": request.path_params["session_id"]})
+
+
+async def clear_all(request: Request) -> Reply:
+    await on_session(request, context_of(request).processor.clear_all)
+    session_id = request.path_params["session_id"]
+    return Reply({"status": "cleared", "session_id": session_id, "scope": "all"})
+
+
+async def learn(request: Request) -> Reply:
+    _, lesson = await on_session(request, context_of(request).processor.learn)
+    name = pattern_name(lesson.events)
+    return Reply(
+        {
+            "status": "learned",
+            "pattern_name": name,
+            "session_id": request.path_params["session_id"],
+            "processor_id": None,
+            "message": f"Learned pattern {name} from 0 events",  # KATO counts after emptying
+        }
+    )
+
+
+async def finalize_training(request: Request) -> Reply:
+    import time
+
+    processor = context_of(request).processor
+    began = time.perf_counter()
+
+    def work(session_id: str) -> tuple[Session, int]:
+        session = processor.settled(session_id)
+        return session, processor.finalize_training(session)
+
+    session, patterns = await on_session(request, work)
+    return Reply(
+        {
+            "status": "completed",
+            "patterns_processed": patterns,
+            "time_ms": (time.perf_counter() - began) * 1000,
+            "session_id": session.id,
+            "node_id": session.workspace.node_id,
+            "message": f"Finalized {patterns} patterns",
+        }
+    )
+
+
+async def predictions(request: Request) -> Reply:
+    processor = context_of(request).processor
+
+    def work(session_id: str) -> Recall:
+        return processor.predict(processor.settled(session_id))
+
+    recalled = await on_session(request, work)
+    return Reply(
+        {
+            "predictions": recalled.predictions,
+            "future_potentials": recalled.future_potentials,
+            "session_id": request.path_params["session_id"],
+            "processor_id": None,
+            "count": len(recalled.predictions),
+            "time": None,
+            "unique_id": None,
+        }
+    )
+
+
+async def percept_data(request: Request) -> Reply:
+    session = await on_session(request, context_of(request).processor.settled)
+    return Reply(
+        {
+            "percept_data": session.workspace.memory.percept,
+            "session_id": session.id,
+            "node_id": session.workspace.node_id,
+        }
+    )
+
+
+async def cognition_data(request: Request) -> Reply:
+    processor = context_of(request).processor
+
+    def work(session_id: str) -> tuple[Session, Recall]:
+        session = processor.settled(session_id)
+        return session, processor.recalled(session)
+
+    session, recalled = await on_session(request, work)
+    return Reply(
+        {
+            "cognition_data": _cognition(session.workspace, recalled),
+            "session_id": session.id,
+            "node_id": session.workspace.node_id,
+        }
+    )
+
+
+def _cognition(workspace: Workspace, recalled: Recall) -> Json:
+    memory = workspace.memory
+    return {
+        "predictions": recalled.predictions,
+        "emotives": memory.emotives[-1] if memory.emotives else {},
+        "symbols": flat(memory.events),
+        "command": "",
+        "metadata": {},
+        "path": [],
+        "strings": [],
+        "vectors": [],
+        "short_term_memory": memory.events,
+        "time": memory.time,
+    }
