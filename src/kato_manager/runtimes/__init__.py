@@ -4,11 +4,16 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kato_manager.errors import KatoError, RuntimeUnavailable
 from kato_manager.model import InstanceSpec
 from kato_manager.runtimes.base import Runtime
+
+if TYPE_CHECKING:
+    from kato_manager.runtimes.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,13 @@ class Runtimes:
         """Serve `runtime.name` by this object from now on."""
         self._opened[runtime.name] = runtime
 
+    @cached_property
+    def engine(self) -> "Engine":
+        """The container engine that this environment names; connected when first used."""
+        from kato_manager.runtimes.engine import Engine
+
+        return Engine(environ=self._environ)
+
     @property
     def present(self) -> list[str]:
         """The runtimes worth asking: an engine only where something of it is on the machine."""
@@ -65,9 +77,15 @@ class Runtimes:
 
             return LocalRuntime(self._home, self._environ)
         if name == "docker":
+            from kato_manager.images import Images
             from kato_manager.runtimes.docker import DockerRuntime
 
-            return DockerRuntime(registry_id=self._registry_id(), home=str(self._home))
+            return DockerRuntime(
+                registry_id=self._registry_id,
+                home=str(self._home),
+                engine=self.engine,
+                provide_image=Images(self.engine).provide,
+            )
         raise KatoError(f"there is no runtime {name!r}", hint="it is one of: local, docker")
 
     def _has_engine(self) -> bool:
@@ -79,9 +97,9 @@ class Runtimes:
         return False
 
     def _has_image(self, image: str) -> bool:
-        from kato_manager import images
+        from kato_manager.images import Images
 
-        return images.exists(image)
+        return Images(self.engine).exists(image)
 
 
 def engine_is_conceivable(environ: Mapping[str, str]) -> bool:

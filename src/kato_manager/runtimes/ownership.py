@@ -1,7 +1,7 @@
 """Whose a container or volume is, told by its labels: before anything of it is changed."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kato_manager.errors import Conflict
@@ -11,32 +11,34 @@ from kato_manager.runtimes import container
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """One registry.
+    """One registry, known by its id and by its folder on its machine.
 
-    `home` is its folder on its machine: what it made stays its own when the registry's file, and
-    with it its id, is lost.
+    What was made from the same `home` stays its own when the registry's file, and with it the id,
+    is lost; so the id is asked for only where the home does not decide.
     """
 
-    registry_id: str
+    registry_id: Callable[[], str]
     home: str
 
     @classmethod
-    def here(cls, registry_id: str, folder: str) -> "Owner":
+    def here(cls, registry_id: Callable[[], str], folder: str) -> "Owner":
         return cls(registry_id=registry_id, home=f"{socket.gethostname()}:{folder}")
 
     def labels(self, instance: Instance) -> dict[str, str]:
-        return container.labels(instance, registry_id=self.registry_id, home=self.home)
+        return container.labels(instance, registry_id=self.registry_id(), home=self.home)
 
     def volume_labels(self, instance_id: str) -> dict[str, str]:
         return {
-            container.REGISTRY: self.registry_id,
+            container.REGISTRY: self.registry_id(),
             container.HOME: self.home,
             container.ID: instance_id,
         }
 
     def has(self, labels: Mapping[str, str]) -> bool:
-        registry_id, home = labels.get(container.REGISTRY), labels.get(container.HOME)
-        return registry_id == self.registry_id or home == self.home
+        return (
+            labels.get(container.HOME) == self.home
+            or labels.get(container.REGISTRY) == self.registry_id()
+        )
 
     def check(self, what: str, labels: Mapping[str, str] | None, instance_id: str) -> None:
         """Raise `Conflict` unless `what` ("volume kato-a-data") was made for this instance."""
