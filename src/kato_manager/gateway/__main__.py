@@ -1,0 +1,5 @@
+"""`python -m kato_manager.gateway`."""
+
+from kato_manager.gateway.serve import main
+
+main()

@@ -1,0 +1,276 @@
+"""Bring a gateway up, down, and say how it is: what commands need, and cheap to import.
+
+`$KATO_HOME/gateway/` holds `gateway.json` (who runs), `gateway.log`, `gateway.lock` and the
+control process's socket.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kato_manager import lock
+from kato_manager.errors import NotReady, PortTaken, StartFailed
+from kato_manager.model import timestamp
+from kato_manager.settings import Settings
+
+READY_S = 15.0
+_BACKLOG = 4096
+_LOOPBACK = "127.0.0.1"
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a gateway shall run; words as the supervisor takes them."""
+
+    host: str = _LOOPBACK
+    workers: int = 1
+    allow_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    limits: tuple[str, ...] = field(default=())  # "name=value"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A gateway that runs. `started` is the identity of its process with `pid`."""
+
+    pid: int
+    started: str
+    host: str
+    port: int
+    workers: int
+    identity: str
+    since: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{'localhost' if self.host == _LOOPBACK else self.host}:{self.port}"
+
+
+def folder(home: Path) -> Path:
+    return home / "gateway"
+
+
+def identity(home: Path) -> str:
+    """What the gateway of this home answers in `X-Kato-Gateway`, and no other."""
+    return hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16]
+
+
+def status(settings: Settings) -> Running | None:
+    """The gateway of this home, if it runs; reads two small files and asks nobody."""
+    return _running(settings.home)
+
+
+def _running(home: Path) -> Running | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        record = json.loads(_record(home).read_text())
+        record.pop("version")
+        running = Running(**record)
+        if started(running.pid) == running.started:
+            return running
+    return None
+
+
+def ensure(settings: Settings, options: Options | None = None) -> Running:
+    """The running gateway, started if there is none: as `up`, but quick when it runs."""
+    return status(settings) or up(settings, options)
+
+
+def up(settings: Settings, options: Options | None = None) -> Running:
+    """Start a gateway in a session of its own, and wait until it answers.
+
+    Any number of callers at once get the same one. Raises `PortTaken` naming the holder,
+    `StartFailed` with its last log lines, `NotReady`, `RegistryLocked`.
+    """
+    home, options = settings.home, options or Options()
+    _make_folder(home)
+    with lock.held(folder(home) / "gateway.lock", what="the gateway", timeout_s=READY_S * 2):
+        if running := _running(home):
+            return running
+        with listen(home, options.host, settings.gateway_port) as listener:
+            process = _launch(home, options, listener)
+        return _wait_until_ready(home, process)
+
+
+def down(settings: Settings, *, timeout_s: float = 30.0) -> bool:
+    """End the gateway after it has finished what is in flight; False when none runs."""
+    running = status(settings)
+    if running is None:
+        return False
+    _signal(running, signal.SIGTERM)
+    if not _gone(running, timeout_s):
+        _signal(running, signal.SIGTERM)  # the second one means now
+        if not _gone(running, timeout_s):
+            raise NotReady(
+                f"the gateway (pid {running.pid}) does not end", hint=f"kill -9 {running.pid}"
+            )
+    return True
+
+
+def upgrade(settings: Settings) -> bool:
+    """Let it start again with the code as it is now, refusing nobody; False when none runs."""
+    running = status(settings)
+    if running:
+        _signal(running, signal.SIGHUP)
+    return bool(running)
+
+
+def listen(home: Path, host: str, port: int) -> socket.socket:
+    """The gateway's listening socket; raises `PortTaken`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise
+        raise PortTaken(
+            f"port {port} is used by {_holder(home, port)}",
+            hint=f"end it, or choose another port: KATO_GATEWAY_PORT={port + 1000}",
+        ) from error
+    return listener
+
+
+def write_record(home: Path, *, host: str, port: int, workers: int) -> Path:
+    """Say in `gateway.json` that this process is the gateway; the path of the file."""
+    me = Running(
+        pid=os.getpid(),
+        started=started(os.getpid()) or "",
+        host=host,
+        port=port,
+        workers=workers,
+        identity=identity(home),
+        since=timestamp(datetime.now(UTC)),
+    )
+    _make_folder(home)
+    temporary = folder(home) / f".gateway.json.{me.pid}"
+    temporary.write_text(json.dumps({"version": 1, **asdict(me)}) + "\n")
+    temporary.chmod(0o600)
+    return temporary.replace(_record(home))
+
+
+def started(pid: int) -> str | None:
+    """Start ticks and boot id of a process: with the pid, its identity. None when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else f"{fields[19]}@{boot}"
+
+
+def ask(port: int, *, timeout_s: float = 1.0) -> str:
+    """The identity of the gateway that answers on a port of this machine; empty if none does."""
+    with suppress(OSError), socket.create_connection((_LOOPBACK, port), timeout_s) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        head = connection.recv(4096).decode("latin-1").lower()
+        _, found, rest = head.partition("\r\nx-kato-gateway:")
+        return rest.partition("\r\n")[0].strip() if found else ""
+    return ""
+
+
+def _make_folder(home: Path) -> None:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder(home).mkdir(mode=0o700, exist_ok=True)
+
+
+def _record(home: Path) -> Path:
+    return folder(home) / "gateway.json"
+
+
+def _launch(home: Path, options: Options, listener: socket.socket) -> subprocess.Popen[bytes]:
+    words = ["--home", str(home), "--host", options.host, "--fd", str(listener.fileno())]
+    words += ["--workers", str(options.workers)]
+    for name, values in (
+        ("--limit", options.limits),
+        ("--allow-host", options.allow_hosts),
+        ("--allow-origin", options.allow_origins),
+    ):
+        for value in values:
+            words += [name, value]
+    with (folder(home) / "gateway.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "kato_manager.gateway", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={**os.environ, "KATO_HOME": str(home)},
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+
+
+def _wait_until_ready(home: Path, process: subprocess.Popen[bytes]) -> Running:
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until:
+        running = _running(home)
+        if running and ask(running.port) == running.identity:
+            # It is to outlive us: nobody here will ever wait for it.
+            process.returncode = 0
+            return running
+        if process.poll() is not None:
+            raise StartFailed(
+                f"the gateway ended with {process.returncode}:\n{_last_lines(home)}",
+                hint=f"see {folder(home) / 'gateway.log'}",
+            )
+        time.sleep(_POLL_S)
+    process.terminate()
+    raise NotReady(
+        f"the gateway did not answer within {READY_S:.0f} s",
+        hint=f"see {folder(home) / 'gateway.log'}",
+    )
+
+
+def _last_lines(home: Path) -> str:
+    text = (folder(home) / "gateway.log").read_text(errors="replace")
+    return "\n".join(text.splitlines()[-10:])
+
+
+def _holder(home: Path, port: int) -> str:
+    from kato_manager import ports
+
+    answered = ask(port)
+    if answered == identity(home):
+        return "a gateway of this KATO_HOME that is just ending"
+    if answered:
+        return f"the gateway of another KATO_HOME, {ports.holder(port)}"
+    return ports.holder(port)
+
+
+def _signal(running: Running, number: int) -> None:
+    """To this very process, or to nobody."""
+    try:
+        process = os.pidfd_open(running.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if started(running.pid) == running.started:
+            signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(process)
+
+
+def _gone(running: Running, timeout_s: float) -> bool:
+    until = time.monotonic() + timeout_s
+    while started(running.pid) == running.started:
+        if time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
+    return True

@@ -1,0 +1,318 @@
+"""The head of a request: refused unless every server would read it the same way, then understood.
+
+httptools parses; it lets some things pass that other servers read differently, so the bytes have
+to match the strict grammar of RFC 9112 first.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import httptools
+
+from kato_manager.gateway.problems import Problem, bad_request
+
+MAX_FIELDS = 128
+HEAD_END = b"\r\n\r\n"
+
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+FIELDS = rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
+_HEAD = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]++ HTTP/1\.[01]\r\n" + FIELDS)
+_LINE = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]++ HTTP/1\.[01]")
+_VERSION = re.compile(TOKEN + rb" [^\s]+ HTTP/\d(?:\.\d)?")
+_LONE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
+_HOST = re.compile(rb"((?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\]))(?::(\d{1,5}))?")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?]+)(/?[^?]*\??.*)")
+_REQUEST_ID = re.compile(rb"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
+_LENGTH = re.compile(rb"\d{1,18}")
+
+# Said anew by us, or meant for this one connection (RFC 9110, 7.6.1).
+_OURS = frozenset(
+    b"host content-length transfer-encoding connection keep-alive proxy-connection te upgrade"
+    b" proxy-authorization http2-settings expect x-request-id x-forwarded-for x-forwarded-proto"
+    b" x-forwarded-host x-forwarded-prefix x-forwarded-port".split()
+)
+_SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A head as the rest of the gateway needs it; names in `pairs` are lower-case."""
+
+    method: bytes
+    target: bytes  # path and query as sent
+    host: bytes  # as sent; empty only in HTTP/1.0
+    hostname: bytes  # lower-case, without port
+    http_10: bool
+    keep_alive: bool
+    length: int  # of the body; 0 as well when it is chunked
+    chunked: bool
+    upgrade: bool
+    wants_html: bool
+    request_id: bytes  # empty: the client sent none that can be kept
+    forwarded_for: bytes
+    lines: bytes  # the header lines that go on to the instance
+    pairs: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or self.length > 0
+
+    @property
+    def is_safe(self) -> bool:
+        """May be sent twice: RFC 9110, 9.2.1."""
+        return self.method in _SAFE and not self.has_body
+
+    def value(self, name: bytes) -> bytes:
+        """The first header of this lower-case name, or nothing."""
+        return next((value for key, value in self.pairs if key == name), b"")
+
+
+def parse(head: bytes) -> Request:
+    """Understand a head that ends in an empty line; raises `Problem`.
+
+    Clients repeat themselves: the small heads of a connection are mostly equal, byte for byte.
+    """
+    return _remembered(head) if len(head) <= _SMALL_HEAD else _parse(head)
+
+
+_SMALL_HEAD = 1024
+
+
+@lru_cache(maxsize=1024)
+def _remembered(head: bytes) -> Request:
+    return _parse(head)
+
+
+class _Reader:
+    """What httptools reports about one head."""
+
+    __slots__ = ("pairs", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.pairs: list[tuple[bytes, bytes]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.pairs.append((name, value.rstrip(b" \t")))
+
+
+def _parse(head: bytes) -> Request:
+    if not _HEAD.fullmatch(head):
+        raise explain(head)
+    reader = _Reader()
+    parser = httptools.HttpRequestParser(reader)
+    refusal = None
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserInvalidMethodError:
+        raise bad_request(
+            f"method {_shown(head.partition(b' ')[0])} is not known here",
+            status=501,
+            code="method_not_implemented",
+        ) from None
+    except httptools.HttpParserError as error:
+        refusal = bad_request(f"the request cannot be parsed: {error}")
+    request = _understood(parser, reader)
+    if refusal:
+        raise refusal
+    return request
+
+
+def _understood(parser: httptools.HttpRequestParser, reader: _Reader) -> Request:
+    if len(reader.pairs) > MAX_FIELDS:
+        raise bad_request(
+            f"more than {MAX_FIELDS} header fields", status=431, code="headers_too_large"
+        )
+    pairs = tuple((name.lower(), value) for name, value in reader.pairs)
+    http_10 = parser.get_http_version() == "1.0"
+    length, chunked = _framing(pairs, http_10=http_10)
+    target, host = _addressed(parser.get_method(), reader.target, pairs, http_10=http_10)
+    options = _options(pairs)
+    upgrade = _upgrade(pairs, options, http_10=http_10)
+    request_id = _single(pairs, b"x-request-id")
+    return Request(
+        method=parser.get_method(),
+        target=target,
+        host=host,
+        hostname=hostname(host),
+        http_10=http_10,
+        keep_alive=parser.should_keep_alive() or (bool(upgrade) and b"close" not in options),
+        length=length,
+        chunked=chunked,
+        upgrade=bool(upgrade),
+        wants_html=b"text/html" in _joined(pairs, b"accept"),
+        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else b"",
+        forwarded_for=_joined(pairs, b"x-forwarded-for"),
+        lines=_lines(reader.pairs, pairs, options, length=length, chunked=chunked)
+        + (b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade if upgrade else b""),
+        pairs=pairs,
+    )
+
+
+def hostname(host: bytes) -> bytes:
+    """A Host header without its port, in lower case."""
+    match = _HOST.fullmatch(host)
+    return match[1].lower() if match else b""
+
+
+def _framing(pairs: tuple[tuple[bytes, bytes], ...], *, http_10: bool) -> tuple[int, bool]:
+    """Length of the body and whether it is chunked; anything ambiguous is refused."""
+    lengths = [value for name, value in pairs if name == b"content-length"]
+    codings = [value for name, value in pairs if name == b"transfer-encoding"]
+    if codings and lengths:
+        raise bad_request("both Content-Length and Transfer-Encoding")
+    if len(lengths) > 1:
+        raise bad_request("Content-Length is given more than once")
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        raise bad_request(f"Content-Length {_shown(lengths[0])} is not a number of bytes")
+    if codings:
+        _check_codings(codings, http_10=http_10)
+    return int(lengths[0]) if lengths else 0, bool(codings)
+
+
+def _check_codings(codings: list[bytes], *, http_10: bool) -> None:
+    if http_10:
+        raise bad_request("Transfer-Encoding does not exist in HTTP/1.0")
+    if len(codings) == 1 and codings[0].lower() == b"chunked":
+        return
+    names = [name.strip(b" \t").lower() for name in b",".join(codings).split(b",")]
+    known = {b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"}
+    if len(names) > 1 and names[-1] == b"chunked" and known.issuperset(names[:-1]):
+        raise bad_request(
+            f"transfer coding {_shown(names[0])} is not supported, send it as Content-Encoding",
+            status=501,
+            code="coding_not_implemented",
+        )
+    raise bad_request(f"Transfer-Encoding {_shown(b', '.join(codings))} is not chunked")
+
+
+def _addressed(
+    method: bytes, target: bytes, pairs: tuple[tuple[bytes, bytes], ...], *, http_10: bool
+) -> tuple[bytes, bytes]:
+    """Path and host, from whichever of the forms of RFC 9112, 3.2 was sent."""
+    hosts = [value for name, value in pairs if name == b"host"]
+    if len(hosts) > 1:
+        raise bad_request("Host is given more than once")
+    if not hosts and not http_10:
+        raise bad_request("no Host header")
+    host = hosts[0] if hosts else b""
+    if hosts and not _valid_host(host):
+        raise bad_request(f"Host {_shown(host)} is not a host name")
+    if method == b"CONNECT":
+        raise bad_request("this is not a forward proxy", status=501, code="not_a_forward_proxy")
+    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+        return target, host
+    absolute = _ABSOLUTE.fullmatch(target)
+    if not absolute or not _valid_host(absolute[1]):
+        raise bad_request(f"{_shown(target)} is not a path")
+    if host and absolute[1].lower() != host.lower():
+        raise bad_request("the request line and Host name different hosts")
+    path = absolute[2]
+    return (path if path.startswith(b"/") else b"/" + path), absolute[1]
+
+
+def _valid_host(host: bytes) -> bool:
+    match = _HOST.fullmatch(host)
+    return match is not None and int(match[2] or 0) <= 65535  # noqa: PLR2004
+
+
+def _options(pairs: tuple[tuple[bytes, bytes], ...]) -> frozenset[bytes]:
+    """What the Connection headers name."""
+    joined = _joined(pairs, b"connection")
+    return frozenset(option.strip(b" \t").lower() for option in joined.split(b",") if option)
+
+
+def _upgrade(
+    pairs: tuple[tuple[bytes, bytes], ...], options: frozenset[bytes], *, http_10: bool
+) -> bytes:
+    """The protocol to switch to; h2c is not passed on, it would tunnel requests past us."""
+    wanted = _joined(pairs, b"upgrade") if b"upgrade" in options and not http_10 else b""
+    names = {name.strip(b" \t").lower().partition(b"/")[0] for name in wanted.split(b",")}
+    return b"" if names & {b"h2c", b"h2", b"http", b"tls"} else wanted
+
+
+def _lines(
+    sent: list[tuple[bytes, bytes]],
+    pairs: tuple[tuple[bytes, bytes], ...],
+    options: frozenset[bytes],
+    *,
+    length: int,
+    chunked: bool,
+) -> bytes:
+    """The header lines for the instance, without what is ours to say."""
+    dropped = _OURS | options
+    lines = [
+        b"%b: %b\r\n" % field
+        for field, (name, _) in zip(sent, pairs, strict=True)
+        # Some servers read `_` as `-`, so such a name could say what only we may say.
+        if name not in dropped and name.replace(b"_", b"-") not in _OURS
+    ]
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif length or any(name == b"content-length" for name, _ in pairs):
+        lines.append(b"Content-Length: %d\r\n" % length)
+    expected = _joined(pairs, b"expect").lower()
+    if expected == b"100-continue":
+        lines.append(b"Expect: 100-continue\r\n")
+    elif expected:
+        raise bad_request(
+            f"Expect: {_shown(expected)} cannot be met", status=417, code="expectation_failed"
+        )
+    if b"trailers" in _joined(pairs, b"te").lower():
+        lines.append(b"TE: trailers\r\n")
+    return b"".join(lines)
+
+
+def _joined(pairs: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes:
+    return b", ".join([value for key, value in pairs if key == name])
+
+
+def _single(pairs: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes:
+    values = [value for key, value in pairs if key == name]
+    return values[0] if len(values) == 1 else b""
+
+
+def early_problem(start: bytes) -> Problem | None:
+    """What is already wrong with the beginning of a head, so that nobody waits for its end."""
+    if start[:2] == b"\x16\x03":
+        return bad_request("this port speaks HTTP, not HTTPS: use http://")
+    lone = _LONE_LINE_END.search(start.removesuffix(b"\r"))
+    if lone or b"\0" in start or not re.match(TOKEN, start):
+        return explain(start)
+    return None
+
+
+def explain(head: bytes) -> Problem:
+    """Why a head does not match the grammar, naming the line."""
+    if _LONE_LINE_END.search(head.removesuffix(b"\r")):
+        return bad_request("a line ends in a bare CR or LF instead of CRLF")
+    line, *fields = head.split(b"\r\n")
+    if not _LINE.fullmatch(line):
+        return _explain_line(line)
+    for one in fields:
+        name, colon, _ = one.partition(b":")
+        if one[:1] in {b" ", b"\t"}:
+            return bad_request("a header is folded over two lines")
+        if colon and name[-1:] in {b" ", b"\t"}:
+            return bad_request(f"whitespace before the colon of {_shown(name)}")
+        if one and not re.fullmatch(TOKEN, name):
+            return bad_request(f"{_shown(name)} is not a header name")
+        if one and not colon:
+            return bad_request(f"{_shown(one)} is not a header")
+    return bad_request("a header value has a control character")
+
+
+def _explain_line(line: bytes) -> Problem:
+    if _VERSION.fullmatch(line) and b"#" not in line:
+        return bad_request("only HTTP/1.0 and HTTP/1.1", status=505, code="version_not_supported")
+    return bad_request(f"{_shown(line)} is not a request line")
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:80].decode("latin-1"))

@@ -1,0 +1,50 @@
+"""`python -m kato_manager.gateway.worker FD PARENT SLOT ...`: a front worker, started by `serve`."""
+
+import asyncio
+import gc
+import resource
+import socket
+
+import uvloop
+
+from kato_manager.gateway import lifecycle
+from kato_manager.gateway.front import Front
+from kato_manager.gateway.limits import limits_from
+from kato_manager.gateway.routes import Routes
+from kato_manager.gateway.security import trusted
+from kato_manager.gateway.serve import shared_options
+from kato_manager.registry import Registry
+
+
+def main() -> None:
+    parser = shared_options()
+    parser.add_argument("fd", type=int)
+    parser.add_argument("parent", type=int)
+    parser.add_argument("slot", type=int)
+    options = parser.parse_args()
+    _allow_many_connections()
+    listener = socket.socket(fileno=options.fd)
+    listener.setblocking(False)
+
+    async def serve() -> None:
+        front = Front(
+            routes=Routes(Registry(options.home)),
+            control_path=lifecycle.folder(options.home) / "control.sock",
+            identity=lifecycle.identity(options.home),
+            limits=limits_from(options.limit),
+            security=trusted(options.allow_host, options.allow_origin, listen=options.host),
+            loop=asyncio.get_running_loop(),
+        )
+        gc.freeze()
+        await front.serve(listener, parent=options.parent)
+
+    uvloop.run(serve())
+
+
+def _allow_many_connections() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main()
