@@ -1,6 +1,7 @@
 """Makes containers: each with its network, volume and image, and only under a name that is free."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,13 +46,25 @@ class Creation:
             )
         return str(details["Id"])
 
-    def create(self, instance: Instance, name: str) -> str:
-        """Not started yet. Raises `ImageNotFound`, `Conflict` about the name, `StartFailed`."""
+    @contextmanager
+    def made(self, instance: Instance, name: str) -> Iterator[str]:
+        """A new container, not started; when the block fails, nothing of it is left.
+
+        Raises `ImageNotFound`, `Conflict` about the name, `StartFailed`.
+        """
+        with self._volume(instance):
+            container_id = self._create(instance, name)
+            try:
+                yield container_id
+            except BaseException:  # Ctrl-C too: a container that never served keeps name and port
+                lifecycle.remove(self.engine, container_id)
+                raise
+
+    def _create(self, instance: Instance, name: str) -> str:
         from docker.errors import APIError
 
         spec = instance.spec
         self.engine.ensure_network(self.network)
-        self._claim_volume(spec)
         if spec.pull == "always":
             self._provide(spec)
         labels = self.owner.labels(instance)
@@ -81,13 +94,22 @@ class Creation:
             )
         self.provide_image(spec.launch.image, spec.pull)
 
-    def _claim_volume(self, spec: InstanceSpec) -> None:
-        """Make the data volume, or find our own: another registry's is never mounted."""
-        if not spec.launch.data_path:
+    @contextmanager
+    def _volume(self, instance: Instance) -> Iterator[None]:
+        """The data volume, ours and no other's; one made here goes when the block fails."""
+        if not instance.spec.launch.data_path:
+            yield
             return
-        name = container.volume_name(spec)
-        volume = self.engine.api.create_volume(name, labels=self.owner.volume_labels(spec.id))
-        self.owner.check(f"volume {name}", volume["Labels"], spec.id)
+        name = container.volume_name(instance.spec)
+        labels = self.owner.volume_labels(instance)
+        volume = self.engine.api.create_volume(name, labels=labels)
+        self.owner.check(f"volume {name}", volume["Labels"], instance.id)
+        try:
+            yield
+        except BaseException:
+            if volume["Labels"] == labels and instance.operation:
+                self.engine.api.remove_volume(name)
+            raise
 
     def _details(self, name: str) -> Mapping[str, Any] | None:
         from docker.errors import NotFound

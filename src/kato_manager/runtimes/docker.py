@@ -49,12 +49,12 @@ class DockerRuntime:
 
     def start(self, instance: Instance, listener: socket.socket) -> Handle:
         with self.engine.answering(), listener:
-            container_id = self._creation.already_running(instance)
-            if container_id is None:
-                container_id = self._creation.create(instance, instance.spec.container)
-                with lifecycle.removed_on_failure(self.engine, container_id):
-                    listener.close()
-                    lifecycle.start(self.engine, container_id, instance)
+            running = self._creation.already_running(instance)
+            if running:
+                return self._handle(running, instance.spec, instance.port)
+            with self._creation.made(instance, instance.spec.container) as container_id:
+                listener.close()
+                lifecycle.start(self.engine, container_id, instance)
             return self._handle(container_id, instance.spec, instance.port)
 
     def stop(self, handle: Handle, *, grace_s: float) -> None:
@@ -72,14 +72,12 @@ class DockerRuntime:
         listener: socket.socket | None,
         ready: Callable[[Handle], None],
     ) -> Handle:
-        engine, old_id = self.engine, old["container"]
+        engine, old_id, name = self.engine, old["container"], container.new_name(new.spec)
         with engine.answering():
             self._details(old)
-            new_id = self._creation.create(new, container.new_name(new.spec))
-            handle = self._handle(new_id, new.spec, new.port)
             with (
                 lifecycle.started_again_on_failure(engine, old_id),
-                lifecycle.removed_on_failure(engine, new_id),
+                self._creation.made(new, name) as new_id,
             ):
                 if listener:
                     listener.close()
@@ -87,6 +85,7 @@ class DockerRuntime:
                     lifecycle.stop(engine, old_id, grace_s=new.spec.grace_s)
                     lifecycle.wait_until_free(engine, old["port"])
                 lifecycle.start(engine, new_id, new)
+                handle = self._handle(new_id, new.spec, new.port)
                 ready(handle)
             self._take_place(new_id, new.spec, [old_id])
             return handle

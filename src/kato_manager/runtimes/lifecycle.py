@@ -62,15 +62,6 @@ def rename(engine: Engine, container_id: str, name: str) -> None:
 
 
 @contextmanager
-def removed_on_failure(engine: Engine, container_id: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # Ctrl-C too: a container that never served keeps name and port
-        remove(engine, container_id)
-        raise
-
-
-@contextmanager
 def started_again_on_failure(engine: Engine, container_id: str) -> Iterator[None]:
     from docker.errors import NotFound
 

@@ -27,12 +27,10 @@ class Owner:
     def labels(self, instance: Instance) -> dict[str, str]:
         return container.labels(instance, registry_id=self.registry_id(), home=self.home)
 
-    def volume_labels(self, instance_id: str) -> dict[str, str]:
-        return {
-            container.REGISTRY: self.registry_id(),
-            container.HOME: self.home,
-            container.ID: instance_id,
-        }
+    def volume_labels(self, instance: Instance) -> dict[str, str]:
+        wanted = (container.REGISTRY, container.HOME, container.ID, container.OPERATION)
+        labels = self.labels(instance)
+        return {name: labels[name] for name in wanted}
 
     def has(self, labels: Mapping[str, str]) -> bool:
         return (
