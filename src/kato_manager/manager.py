@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kato_manager import lock, names, observation, readiness, recovery
 from kato_manager.crash_points import crash_point
+from kato_manager.engines import Runtimes
 from kato_manager.errors import (
     Conflict,
     InstanceExists,
@@ -32,7 +33,6 @@ from kato_manager.model import (
 from kato_manager.observation import Seen
 from kato_manager.registry import Instances, Registry, touched
 from kato_manager.reservation import Reservations, begin
-from kato_manager.runtimes import Runtimes
 from kato_manager.settings import Settings
 
 PORT_ATTEMPTS = 5
@@ -74,7 +74,9 @@ class Manager:
             survivors=lambda registry_id: recovery.survivors(runtimes, registry_id),
             on_note=on_note,
         )
-        runtimes = Runtimes(settings.home, environ, registry_id=registry.ensure_id)
+        runtimes = Runtimes(
+            settings.home, environ, registry_id=registry.ensure_id, on_progress=on_note
+        )
         return cls(settings, registry, runtimes, on_note=on_note)
 
     def start(
@@ -232,9 +234,13 @@ class Manager:
     def settle_all(self) -> None:
         """Settle the operations whose owners have died; those of living commands are left alone."""
         for instance_id, instance in self.registry.read().items():
-            if instance.operation and lock.is_free(self._lock_path(instance_id)):
+            if instance.operation and self.is_free(instance_id):
                 with self._exclusively(instance_id, 0), suppress(RuntimeUnavailable):
                     self._settled(instance_id)
+
+    def is_free(self, instance_id: str) -> bool:
+        """Whether no living command works on this instance."""
+        return lock.is_free(self._lock_path(instance_id))
 
     @contextmanager
     def _exclusively(self, instance_id: str, longest_s: float) -> Iterator[None]:
@@ -298,6 +304,8 @@ class Manager:
     def _started(self, instance: Instance, listener: socket.socket) -> tuple[Instance, Handle]:
         """Launch it; where the engine's own bind loses the port to a stranger, on the next one."""
         runtime = self.runtimes[instance.runtime]
+        if instance.spec.launch.services and instance.runtime != "local":
+            self.runtimes.services.ensure(instance.spec.launch.services)
         for _ in range(PORT_ATTEMPTS - 1):
             try:
                 return instance, runtime.start(instance, listener)

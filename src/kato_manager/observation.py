@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kato_manager.engines import Runtimes
 from kato_manager.errors import RuntimeUnavailable
 from kato_manager.model import Instance, Status
-from kato_manager.runtimes import Runtimes
 from kato_manager.runtimes.base import Observed
 
 

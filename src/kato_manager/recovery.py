@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
+from kato_manager.engines import Runtimes
 from kato_manager.errors import RuntimeUnavailable
 from kato_manager.model import Instance, Status
 from kato_manager.registry import Registry, touched
-from kato_manager.runtimes import Runtimes
 
 
 def settle(registry: Registry, runtimes: Runtimes, instance: Instance) -> Instance | None:

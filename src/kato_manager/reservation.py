@@ -8,15 +8,15 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 from kato_manager import names, ports, process
+from kato_manager.engines import Runtimes
 from kato_manager.errors import InstanceExists, PortTaken
 from kato_manager.model import Handle, Instance, InstanceSpec, Operation, Status, Verb
 from kato_manager.registry import Instances, Registry, touched
-from kato_manager.runtimes import Runtimes
 from kato_manager.settings import Settings
 
 
 class Reservations:
-    """Makes reservations in one registry; each is one edit, its listener holds the port after it."""
+    """Makes reservations, each by one edit; afterwards its listener holds the port."""
 
     def __init__(
         self,

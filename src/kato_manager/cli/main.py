@@ -38,6 +38,9 @@ MODULES = {
     "stop": "stop",
     "listing": "list ls ps status inspect",
     "logs": "logs",
+    "gateway": "gateway",
+    "doctor": "doctor adopt prune",
+    "demo": "demo",
     "version": "version",
 }
 

@@ -8,7 +8,7 @@ from kato_manager.manager import Manager
 from kato_manager.settings import Settings
 
 
-def open_manager(lock_timeout_s: float | None = None) -> Manager:
+def open_manager(lock_timeout_s: float | None = None, *, settle: bool = True) -> Manager:
     """The manager of this user's `KATO_HOME`; what it has to say goes to stderr.
 
     What a command that died left unfinished is settled first.
@@ -17,5 +17,6 @@ def open_manager(lock_timeout_s: float | None = None) -> Manager:
     if lock_timeout_s is not None:
         settings = replace(settings, lock_timeout_s=lock_timeout_s)
     manager = Manager.of(settings, os.environ, on_note=output.talk)
-    manager.settle_all()
+    if settle:
+        manager.settle_all()
     return manager

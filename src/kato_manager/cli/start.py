@@ -142,7 +142,7 @@ def start(
         else:
             instance = _start_unnamed(manager, raw, chosen, wait=wait, timeout_s=timeout)
     if gateway:
-        _ensure_gateway(manager)
+        ensure_gateway(manager)
     _answer(manager, instance, format_)
 
 
@@ -236,7 +236,7 @@ def _start_unnamed(
                 raise
 
 
-def _ensure_gateway(manager: "Manager") -> None:
+def ensure_gateway(manager: "Manager") -> None:
     """Bring the gateway up; that its port is a stranger's does not make the start a failure."""
     from kato_manager.errors import PortTaken
     from kato_manager.gateway import lifecycle

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class Options:
     workers: int = 1
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
-    limits: tuple[str, ...] = field(default=())  # "name=value"
+    limits: tuple[str, ...] = ()  # "name=value"
+    access_log: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,11 @@ def identity(home: Path) -> str:
 def status(settings: Settings) -> Running | None:
     """The gateway of this home, if it runs; reads two small files and asks nobody."""
     return _running(settings.home)
+
+
+def was_up(settings: Settings) -> bool:
+    """Whether a gateway of this home has never been taken down: it runs, or died with others."""
+    return _record(settings.home).exists()
 
 
 def _running(home: Path) -> Running | None:
@@ -192,8 +198,9 @@ def _record(home: Path) -> Path:
     return folder(home) / "gateway.json"
 
 
-def _launch(home: Path, options: Options, listener: socket.socket) -> subprocess.Popen[bytes]:
-    words = ["--home", str(home), "--host", options.host, "--fd", str(listener.fileno())]
+def arguments(home: Path, options: Options) -> list[str]:
+    """What follows the interpreter to be this gateway; `--port` or `--fd` is still to be added."""
+    words = ["-P", "-m", "kato_manager.gateway", "--home", str(home), "--host", options.host]
     words += ["--workers", str(options.workers)]
     for name, values in (
         ("--limit", options.limits),
@@ -202,9 +209,14 @@ def _launch(home: Path, options: Options, listener: socket.socket) -> subprocess
     ):
         for value in values:
             words += [name, value]
+    return words
+
+
+def _launch(home: Path, options: Options, listener: socket.socket) -> subprocess.Popen[bytes]:
+    words = [*arguments(home, options), "--fd", str(listener.fileno())]
     with (folder(home) / "gateway.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "kato_manager.gateway", *words],
+            [sys.executable, *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -1,0 +1,169 @@
+"""`doctor`, `adopt` and `prune`: registry and world brought together again."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kato_manager.cli import output
+from kato_manager.cli.options import As, Format, Yes
+
+if TYPE_CHECKING:
+    from kato_manager.doctor import Finding
+    from kato_manager.manager import Manager
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+    app.command("adopt")(adopt)
+    app.command("prune")(prune)
+
+
+def doctor(
+    *,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what is found.")] = False,
+    format_: As = Format.table,
+) -> None:
+    """Say what is wrong and which command mends it; with --fix, mend it.
+
+    Exit code 1 when something is (still) wrong.
+    """
+    from kato_manager.doctor import diagnose
+
+    manager = _manager()
+    findings = diagnose(manager)
+    outcomes = [_mend(manager, one) if fix else "" for one in findings]
+    if fix:
+        _gateway_again(manager)
+    left = diagnose(manager) if fix else findings
+    if format_ is Format.json:
+        rows = zip(findings, outcomes, strict=True)
+        output.document("findings", [_as_json(one, outcome) for one, outcome in rows])
+    else:
+        for one, outcome in zip(findings, outcomes, strict=True):
+            _print(one, outcome)
+        if not left:
+            output.talk("all is well")
+    if [one for one in left if one.trouble != "young"]:
+        raise typer.Exit(1)
+
+
+def adopt(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Which; all if left out.")
+    ] = None,
+    *,
+    dry_run: DryRun = False,
+    format_: As = Format.table,
+) -> None:
+    """Record instances that run although the registry does not know them."""
+    from kato_manager import doctor as examination
+    from kato_manager.errors import InstanceNotFound
+
+    manager = _manager()
+    strays = [
+        one
+        for one in examination.diagnose(manager)
+        if one.trouble in {"orphan", "young"} and one.found
+    ]
+    chosen = [one for one in strays if not words or one.instance_id in words]
+    if missing := set(words or ()) - {one.instance_id for one in chosen}:
+        raise InstanceNotFound(
+            f"nothing of {', '.join(sorted(missing))} runs unrecorded", hint="kato doctor"
+        )
+    for one in chosen:
+        if not dry_run:
+            examination.adopt(manager, one)
+    _answer([one.instance_id for one in chosen], "adopted", dry_run=dry_run, format_=format_)
+
+
+def prune(*, dry_run: DryRun = False, yes: Yes = False, format_: As = Format.table) -> None:
+    """Remove what is left of instances that nobody recorded, and entries of what is gone.
+
+    Data stays. What is younger than half a minute is left alone.
+    """
+    from kato_manager import doctor as examination
+
+    manager = _manager()
+    findings = examination.diagnose(manager)
+    strays = [one for one in findings if one.trouble in {"orphan", "remains"}]
+    gone = [one for one in findings if one.trouble == "gone"]
+    if not dry_run and any(one.trouble == "orphan" for one in strays):
+        _agree([one.instance_id for one in strays if one.trouble == "orphan"], yes=yes)
+    for one in strays if not dry_run else ():
+        examination.remove(manager, one)
+    for one in gone if not dry_run else ():
+        manager.stop(one.instance_id)
+    pruned = [one.instance_id for one in (*strays, *gone)]
+    _answer(pruned, "removed", dry_run=dry_run, format_=format_)
+
+
+def _manager() -> "Manager":
+    from kato_manager.cli.opening import open_manager
+
+    return open_manager(settle=False)
+
+
+def _mend(manager: "Manager", finding: "Finding") -> str:
+    from kato_manager.doctor import mend
+    from kato_manager.errors import KatoError
+
+    try:
+        with output.progress(f"mending {finding.instance_id or finding.runtime}"):
+            return mend(manager, finding)
+    except KatoError as problem:
+        return f"not mended: {problem}"
+
+
+def _gateway_again(manager: "Manager") -> None:
+    """Bring the gateway back where it was up before the machine went down."""
+    from kato_manager.errors import PortTaken
+    from kato_manager.gateway import lifecycle
+
+    if lifecycle.was_up(manager.settings):
+        try:
+            lifecycle.ensure(manager.settings)
+        except PortTaken as problem:
+            output.talk(f"no gateway: {problem}")
+
+
+def _agree(ids: list[str], *, yes: bool) -> None:
+    from kato_manager.errors import ConfigError
+
+    if yes:
+        return
+    if not output.interactive():
+        raise ConfigError(
+            f"{', '.join(ids)} still run", hint="kato adopt records them; kato prune -y ends them"
+        )
+    if not output.confirmed(f"End {', '.join(ids)}, which run unrecorded?"):
+        raise typer.Abort
+
+
+def _answer(ids: list[str], done: str, *, dry_run: bool, format_: Format) -> None:
+    if format_ is Format.json:
+        output.document(done, {"ids": ids, "dry_run": dry_run})
+        return
+    for one in ids:
+        output.data(f"{one}  {'would be ' if dry_run else ''}{done}")
+    if not ids:
+        output.talk(f"nothing to be {done}")
+
+
+def _as_json(finding: "Finding", outcome: str) -> dict[str, Any]:
+    return {
+        "trouble": finding.trouble,
+        "id": finding.instance_id,
+        "text": finding.text,
+        "command": finding.command,
+        "outcome": outcome,
+    }
+
+
+def _print(finding: "Finding", outcome: str) -> None:
+    output.data(f"{finding.instance_id or finding.runtime}: {finding.text}")
+    if outcome:
+        output.data(f"  {outcome}")
+    elif finding.command:
+        output.data(f"  mend it with: {finding.command}")

@@ -1,0 +1,122 @@
+"""`gateway`: the one port that reaches every instance."""
+
+import os
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from kato_manager.cli import output
+from kato_manager.cli.options import As, Format
+from kato_manager.gateway import lifecycle
+from kato_manager.settings import Settings
+
+Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that serve.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", help="Another Host header to accept.", show_default=False),
+]
+AllowOrigin = Annotated[
+    list[str] | None,
+    typer.Option("--allow-origin", help="Another Origin to accept.", show_default=False),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", metavar="NAME=VALUE", help="A limit of its own.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        help="The one port that reaches every instance.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    for command in (up, down, restart, status, run, install):
+        group.command()(command)
+    app.add_typer(group, name="gateway")
+
+
+def up(
+    host: Host = "127.0.0.1",
+    workers: Workers = 1,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
+    limit: Limit = None,
+) -> None:
+    """Bring the gateway up, unless it is."""
+    options = _options(host, workers, allow_host, allow_origin, limit)
+    with output.progress("bringing the gateway up"):
+        running = lifecycle.up(Settings.load(os.environ), options)
+    output.data(f"{running.url}  up")
+
+
+def down() -> None:
+    """End the gateway once it has answered what is in flight; instances go on."""
+    with output.progress("ending the gateway"):
+        ended = lifecycle.down(Settings.load(os.environ))
+    output.data("gateway down" if ended else "gateway was not up")
+
+
+def restart() -> None:
+    """Start it again with the code as it is now, without refusing a connection."""
+    settings = Settings.load(os.environ)
+    if not lifecycle.upgrade(settings):
+        lifecycle.up(settings)
+    output.data("gateway restarted")
+
+
+def status(*, format_: As = Format.table) -> None:
+    """Say whether the gateway is up. Exit code 3 when it is not."""
+    running = lifecycle.status(Settings.load(os.environ))
+    if format_ is Format.json:
+        answer = {**asdict(running), "url": running.url} if running else {}
+        output.document("gateway", {"status": "up" if running else "down", **answer})
+    elif running:
+        output.data(f"{running.url}  up  pid {running.pid}  workers {running.workers}")
+    else:
+        output.data("gateway down")
+    if running is None:
+        raise typer.Exit(3)
+
+
+def run(
+    host: Host = "127.0.0.1",
+    workers: Workers = 1,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
+    limit: Limit = None,
+) -> None:
+    """Be the gateway, in the foreground: for systemd and the like."""
+    settings = Settings.load(os.environ)
+    options = _options(host, workers, allow_host, allow_origin, limit)
+    port = str(settings.gateway_port)
+    words = [*lifecycle.arguments(settings.home, options), "--port", port]
+    os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - it takes our place
+
+
+def install() -> None:
+    """Write a systemd user unit that keeps the gateway up, and say how to enable it."""
+    from kato_manager.gateway import unit
+
+    path = unit.install(Settings.load(os.environ), os.environ)
+    output.data(str(path))
+    output.talk(f"systemctl --user enable --now {path.name}")
+
+
+def _options(
+    host: str,
+    workers: int,
+    allow_host: list[str] | None,
+    allow_origin: list[str] | None,
+    limit: list[str] | None,
+) -> lifecycle.Options:
+    return lifecycle.Options(
+        host=host,
+        workers=workers,
+        allow_hosts=tuple(allow_host or ()),
+        allow_origins=tuple(allow_origin or ()),
+        limits=tuple(limit or ()),
+    )
