@@ -9,6 +9,7 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
 
     A full disk raises OSError and leaves the old file as it was.
     """
+    path = Path(os.path.realpath(path))  # a link, to a synchronised folder say, stays one
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -16,7 +16,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
 from kato_manager.files import write_atomically
 from kato_manager.model import (
     Instance,
+    InstanceSpec,
     Json,
+    Launch,
     Status,
     moment,
     operation_from_json,
@@ -57,7 +59,14 @@ class Instances(MutableMapping[str, Instance]):
 
     def __getitem__(self, instance_id: str) -> Instance:
         if instance_id not in self._decoded:
-            self._decoded[instance_id] = _decode(instance_id, self._entries[instance_id])
+            entry = self._entries[instance_id]
+            try:
+                self._decoded[instance_id] = _decode(instance_id, entry)
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                raise RegistryCorrupt(
+                    f"the entry of instance {instance_id!r} in the registry is damaged ({error})",
+                    hint="mend it by hand in $KATO_HOME/instances.json, or remove it there",
+                ) from error
         return self._decoded[instance_id]
 
     def __setitem__(self, instance_id: str, instance: Instance) -> None:
@@ -197,7 +206,7 @@ class Registry:
             return text, Instances(_parse(text), text), True
         except FileNotFoundError:
             return text, self._without_file(), True
-        except (ValueError, TypeError) as error:
+        except _DAMAGED as error:
             return text, self._from_backup(f"{self.path} is damaged ({error})"), False
 
     def _without_file(self) -> Instances:
@@ -228,7 +237,7 @@ class Registry:
         return instances
 
     def _read_backup(self) -> Instances | None:
-        with suppress(FileNotFoundError, ValueError, TypeError):
+        with suppress(FileNotFoundError, *_DAMAGED):
             return Instances(_parse(self.backup.read_text(encoding="utf-8")))
         return None
 
@@ -257,10 +266,37 @@ def _parse(content: str) -> dict[str, Json]:
     entries, ports = document.get("instances", {}), document.get("ports", {})
     if not isinstance(ports, dict) or not isinstance(entries, dict):
         raise TypeError("instances and ports must be objects")
-    if broken := [key for key, entry in entries.items() if not isinstance(entry, dict)]:
-        raise TypeError(f"the entry of {broken[0]!r} is not an object")
+    for instance_id, entry in entries.items():
+        _check_entry(instance_id, entry)
+    for instance_id, port in ports.items():
+        _check(isinstance(port, int), f"the port of {instance_id!r} is not a number")
     _major(document.get("version", VERSION))
     return document
+
+
+def _check_entry(instance_id: str, entry: Json) -> None:
+    """Refuse what cannot be an entry; to decode every one would double the time of an edit."""
+    _check(isinstance(entry, dict), f"the entry of {instance_id!r} is not an object")
+    for key in ("spec", "handle", "operation"):
+        _check(
+            isinstance(entry.get(key), dict | None), f"{key} of {instance_id!r} is not an object"
+        )
+    port = entry.get("api_port")
+    _check(isinstance(port, int | None), f"api_port of {instance_id!r} is not a number")
+    operation = entry.get("operation")
+    _check(
+        operation is None or operation.keys() >= _OPERATION,
+        f"operation of {instance_id!r} lacks a key",
+    )
+
+
+_OPERATION = {"id", "verb", "pid", "started", "since"}
+_DAMAGED = (ValueError, TypeError, RecursionError)
+
+
+def _check(claim: bool, problem: str) -> None:
+    if not claim:
+        raise TypeError(problem)
 
 
 def _major(version: Json) -> int:
@@ -268,7 +304,11 @@ def _major(version: Json) -> int:
 
 
 def _encode(instance: Instance, old: Mapping[str, Json]) -> dict[str, Json]:
-    spec = to_json(instance.spec)
+    old_spec = old.get("spec") or {}
+    launch = {**_unknown(Launch, old_spec.get("launch", {})), **to_json(instance.spec.launch)}
+    spec = {**_unknown(InstanceSpec, old_spec), **to_json(instance.spec)}
+    if launch:
+        spec["launch"] = launch
     operation = instance.operation
     return {
         **old,
@@ -285,6 +325,12 @@ def _encode(instance: Instance, old: Mapping[str, Json]) -> dict[str, Json]:
         "reason": instance.reason,
         "spec": {key: value for key, value in spec.items() if key != "id"},
     }
+
+
+def _unknown(kind: type, old: Mapping[str, Json]) -> dict[str, Json]:
+    """What another version wrote beside the fields of ours."""
+    known = {one.name for one in fields(kind)}
+    return {key: value for key, value in old.items() if key not in known}
 
 
 def _decode(instance_id: str, entry: Mapping[str, Any]) -> Instance:
