@@ -14,6 +14,13 @@ StmMode = Literal["CLEAR", "ROLLING"]
 KEPT_ENTRIES = 1000
 
 
+class VectorDimensionError(ValueError):
+    """Vectors of one observation that cannot be added."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        super().__init__(f"vectors of one observation differ in length: {sorted(set(lengths))}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What a client sent, checked."""

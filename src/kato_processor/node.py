@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kato_processor import affinity, metrics, vectors
-from kato_processor.candidates import Criteria, matches
-from kato_processor.filters import Pipeline
+from kato_processor import vectors
 from kato_processor.index import Index
-from kato_processor.matching import Events, flat
+from kato_processor.matching import Events
 from kato_processor.memory import Emotives, NamedVector
-from kato_processor.prediction import PRUNE_FACTOR, Recall, Statistics, recall
 from kato_processor.storage import Batch, Entropies, Storage, StoredPattern
+
+if TYPE_CHECKING:
+    from kato_processor.prediction import Recall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,68 +101,26 @@ class Node:
 
     def predict(
         self, events: Events, config: Mapping[str, Any], newest_row: int | None = None
-    ) -> Recall:
+    ) -> "Recall":
         """What these events recall; `newest_row` leaves out what was learned later."""
-        state = flat(events)
-        if not state:
-            return Recall()
-        stages = config["filter_pipeline"]
-        criteria = Criteria(
-            threshold=config["recall_threshold"],
-            token_matching=config["use_token_matching"],
-            fuzzy_threshold=config.get("fuzzy_token_threshold") or 0.0,
-            pipeline=Pipeline(stages=stages, config=config) if stages else None,
-            newest_row=newest_row,
-        )
+        from kato_processor.recalling import recalled
+
         with self._current() as index:
-            return recall(
-                matches(index, events, criteria, kept=PRUNE_FACTOR * config["max_predictions"]),
-                state,
-                self._statistics(index),
-                max_predictions=config["max_predictions"],
-                ranking=config["rank_sort_algo"],
-                weights=self._weights(index, state, config.get("affinity_emotive")),
+            return recalled(
+                index,
+                events,
+                config,
+                trained=self._trained,
+                affinity_of=self._storage.affinity,
+                newest_row=newest_row,
             )
-
-    def _statistics(self, index: Index) -> Statistics:
-        return Statistics(
-            patterns=len(index),
-            vocabulary=index.vocabulary,
-            probability=index.probability,
-            trained=self._trained,
-        )
-
-    def _weights(
-        self, index: Index, state: Sequence[str], emotive: str | None
-    ) -> affinity.Weights | None:
-        if not emotive:
-            return None
-        return {
-            symbol: affinity.weight(
-                self._storage.affinity(symbol).get(emotive, 0.0), index.frequency(symbol)
-            )
-            for symbol in set(state)
-        }
 
     def finalize(self) -> int:
         """Fix the entropies of all patterns known now; how many."""
+        from kato_processor.recalling import entropies
+
         with self._current() as index:
-            vocabulary = index.vocabulary
-            self._storage.train(
-                (
-                    pattern.row,
-                    (
-                        metrics.entropy(pattern.tokens),
-                        metrics.normalized_entropy(pattern.tokens, vocabulary),
-                        metrics.global_normalized_entropy(
-                            pattern.tokens,
-                            {symbol: index.probability(symbol) for symbol in set(pattern.tokens)},
-                            vocabulary,
-                        ),
-                    ),
-                )
-                for pattern in index.patterns
-            )
+            self._storage.train(entropies(index))
             self._seen_version = -1
             return len(index)
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kato_processor import memory as memories
 from kato_processor import steps
 from kato_processor.memory import Lesson, Memory, Observation
 from kato_processor.node import Node
 from kato_processor.nodes import Nodes
-from kato_processor.prediction import Recall
 from kato_processor.sessions import Session, Sessions
 from kato_processor.settings import Config, ProcessSettings, checked, effective
 from kato_processor.steps import Context, Observed, Run, SequenceOptions
 from kato_processor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from kato_processor.prediction import Recall
 
 Json = dict[str, Any]
 Outcome = TypeVar("Outcome")
@@ -114,15 +116,15 @@ class Processor:
             node.clear()
         return workspace
 
-    def predict(self, session: Session) -> Recall:
+    def predict(self, session: Session) -> "Recall":
         with self.nodes.using(session.workspace.node_id) as node:
             return node.predict(session.workspace.memory.events, self.config_of(session))
 
-    def recalled(self, session: Session) -> Recall:
+    def recalled(self, session: Session) -> "Recall":
         """What the last observation recalled: by process defaults, over what was known then."""
         config, memory = self.config_of(session), session.workspace.memory
         if not config["process_predictions"]:
-            return Recall()
+            memory = Memory()
         defaults = self.settings.config | {"rank_sort_algo": config["rank_sort_algo"]}
         seen = memory.events if memory.recalled is None else memory.recalled
         with self.nodes.using(session.workspace.node_id) as node:

@@ -5,9 +5,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.types import ASGIApp
 
 BACKLOG = 2048
@@ -44,7 +46,7 @@ def serve(app: "ASGIApp", listener: socket.socket, *, log_level: str) -> None:
         app,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=cast("Any", _websocket_protocol),  # any maker of a protocol will do
         lifespan="on",
         log_level=log_level.lower(),
         access_log=False,
@@ -53,6 +55,13 @@ def serve(app: "ASGIApp", listener: socket.socket, *, log_level: str) -> None:
         server_header=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _websocket_protocol(**arguments: Any) -> "asyncio.Protocol":
+    """What speaks to a WebSocket client; imported when the first one comes."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    return WebSocketsSansIOProtocol(**arguments)
 
 
 def _exit(_signum: int, _frame: object) -> None:

@@ -7,19 +7,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from kato_processor.memory import VectorDimensionError
+
 if TYPE_CHECKING:
     import numpy as np
 
 PREFIX = "VCTR|"
 NEIGHBOURS = 3
-
-
-class VectorDimensionError(ValueError):
-    """Vectors of one observation that cannot be added."""
-
-    def __init__(self, lengths: Sequence[int]) -> None:
-        super().__init__(f"vectors of one observation differ in length: {sorted(set(lengths))}")
-        self.lengths = list(lengths)
 
 
 def summed(vectors: Sequence[Sequence[float]]) -> "np.ndarray":

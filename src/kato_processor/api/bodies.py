@@ -1,80 +1,113 @@
-"""Request bodies as pydantic-core schemas: its messages without the cost of its models."""
+"""Request bodies as pydantic-core schemas: its messages without the cost of its models.
 
-from typing import Any
+Each schema is made when the first body of its kind comes.
+"""
 
-from pydantic_core import SchemaValidator
-from pydantic_core import core_schema as s
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from kato_processor.memory import Observation
 from kato_processor.steps import SequenceOptions
 
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema, SchemaValidator
+
 MAX_TTL_S = 10 * 365 * 86400
 
-_text = s.str_schema()
-_object = s.dict_schema(_text, s.any_schema())
-_flag = s.with_default_schema(s.bool_schema(), default=False)
+
+@cache
+def observation() -> "SchemaValidator":
+    return _validator(_body(_observation_fields()))
 
 
-def _list(items: s.CoreSchema) -> s.CoreSchema:
-    return s.with_default_schema(s.list_schema(items), default_factory=list)
+@cache
+def sequence() -> "SchemaValidator":
+    from pydantic_core import core_schema as s
+
+    flag = s.with_default_schema(s.bool_schema(), default=False)
+    item = _observation_fields() | {"unique_id": s.nullable_schema(s.str_schema())}
+    return _validator(
+        _body(
+            {
+                "observations": s.list_schema(_body(item)),
+                "learn_after_each": flag,
+                "learn_at_end": flag,
+                "clear_stm_between": flag,
+            },
+            required="observations",
+        )
+    )
 
 
-def _mapping(values: s.CoreSchema) -> s.CoreSchema:
-    return s.with_default_schema(s.dict_schema(_text, values), default_factory=dict)
+@cache
+def new_session() -> "SchemaValidator":
+    from pydantic_core import core_schema as s
+
+    ttl = s.nullable_schema(s.int_schema(ge=0, le=MAX_TTL_S))
+    optional_object = s.nullable_schema(_object())
+    return _validator(
+        _body(
+            {
+                "node_id": s.str_schema(),
+                "user_id": s.nullable_schema(s.str_schema()),
+                "metadata": optional_object,
+                "ttl_seconds": ttl,
+                "ttl": ttl,
+                "config": optional_object,
+            },
+            required="node_id",
+        )
+    )
 
 
-def _body(fields: dict[str, s.CoreSchema], required: tuple[str, ...] = ()) -> s.CoreSchema:
+@cache
+def anything() -> "SchemaValidator":
+    """Any object."""
+    return _validator(_object())
+
+
+def sequence_parts(body: dict[str, Any]) -> tuple[list[Observation], SequenceOptions]:
+    """A validated sequence as values."""
+    options = SequenceOptions(**{name: body[name] for name in body if name != "observations"})
+    return [Observation(**item) for item in body["observations"]], options
+
+
+def _validator(schema: "CoreSchema") -> "SchemaValidator":
+    from pydantic_core import SchemaValidator
+
+    return SchemaValidator(schema)
+
+
+def _observation_fields() -> dict[str, "CoreSchema"]:
+    from pydantic_core import core_schema as s
+
+    def listed(items: "CoreSchema") -> "CoreSchema":
+        return s.with_default_schema(s.list_schema(items), default_factory=list)
+
+    def mapped(values: "CoreSchema") -> "CoreSchema":
+        return s.with_default_schema(s.dict_schema(s.str_schema(), values), default_factory=dict)
+
+    return {
+        "strings": listed(s.str_schema()),
+        "vectors": listed(s.list_schema(s.float_schema())),
+        "emotives": mapped(s.float_schema()),
+        "metadata": mapped(s.any_schema()),
+    }
+
+
+def _body(fields: dict[str, "CoreSchema"], required: str = "") -> "CoreSchema":
+    from pydantic_core import core_schema as s
+
     return s.typed_dict_schema(
         {
-            name: s.typed_dict_field(schema, required=name in required)
+            name: s.typed_dict_field(schema, required=name == required)
             for name, schema in fields.items()
         },
         extra_behavior="ignore",
     )
 
 
-_observation = {
-    "strings": _list(_text),
-    "vectors": _list(s.list_schema(s.float_schema())),
-    "emotives": _mapping(s.float_schema()),
-    "metadata": _mapping(s.any_schema()),
-}
-_ttl = s.nullable_schema(s.int_schema(ge=0, le=MAX_TTL_S))
+def _object() -> "CoreSchema":
+    from pydantic_core import core_schema as s
 
-OBSERVATION = SchemaValidator(_body(_observation))
-SEQUENCE = SchemaValidator(
-    _body(
-        {
-            "observations": s.list_schema(
-                _body(_observation | {"unique_id": s.nullable_schema(_text)})
-            ),
-            "learn_after_each": _flag,
-            "learn_at_end": _flag,
-            "clear_stm_between": _flag,
-        },
-        required=("observations",),
-    )
-)
-SESSION = SchemaValidator(
-    _body(
-        {
-            "node_id": _text,
-            "user_id": s.nullable_schema(_text),
-            "metadata": s.nullable_schema(_object),
-            "ttl_seconds": _ttl,
-            "ttl": _ttl,
-            "config": s.nullable_schema(_object),
-        },
-        required=("node_id",),
-    )
-)
-OBJECT = SchemaValidator(_object)
-
-
-def observation(body: dict[str, Any]) -> Observation:
-    return Observation(**body)
-
-
-def sequence(body: dict[str, Any]) -> tuple[list[Observation], SequenceOptions]:
-    options = SequenceOptions(**{name: body[name] for name in body if name != "observations"})
-    return [Observation(**item) for item in body["observations"]], options
+    return s.dict_schema(s.str_schema(), s.any_schema())

@@ -1,14 +1,17 @@
 """JSON in and out, and the error bodies of the contract (1.1)."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from pydantic_core import SchemaValidator, ValidationError, from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+if TYPE_CHECKING:
+    from pydantic_core import SchemaValidator
+
 Json = dict[str, Any]
+Schema = Callable[[], "SchemaValidator"]
 
 
 class Reply(Response):
@@ -17,6 +20,8 @@ class Reply(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
+        from pydantic_core import to_json
+
         return to_json(content, inf_nan_mode="null")
 
 
@@ -46,6 +51,8 @@ def parsed(body: bytes) -> Any:
     """The JSON value of a body, whatever its content type says; raises Refused with 422."""
     if not body:
         raise _invalid({"type": "missing", "loc": ["body"], "msg": "Field required", "input": None})
+    from pydantic_core import from_json
+
     try:
         return from_json(body)
     except ValueError as error:
@@ -69,17 +76,19 @@ def _json_problem(body: bytes, problem: str) -> Json:
     }
 
 
-def validated(schema: SchemaValidator, value: Any, *, where: str = "body") -> Any:
+def validated(schema: Schema, value: Any) -> Any:
     """The value in the schema's form; raises Refused with every problem."""
+    from pydantic_core import ValidationError
+
     try:
-        return schema.validate_python(value)
+        return schema().validate_python(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=True)
-        raise _invalid(*(_located(problem, where) for problem in problems)) from None
+        raise _invalid(*(_located(problem) for problem in problems)) from None
 
 
-def _located(problem: Mapping[str, Any], where: str) -> Json:
-    return {**problem, "loc": [where, *problem["loc"]]}
+def _located(problem: Mapping[str, Any]) -> Json:
+    return {**problem, "loc": ["body", *problem["loc"]]}
 
 
 def _invalid(*problems: Json) -> Refused:

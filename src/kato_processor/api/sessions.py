@@ -2,9 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic_core import SchemaValidator
 from starlette.requests import Request
 
 from kato_processor.api import bodies
@@ -14,6 +13,7 @@ from kato_processor.api.replies import (
     Json,
     Refused,
     Reply,
+    Schema,
     parsed,
     query_int,
     refused,
@@ -21,14 +21,16 @@ from kato_processor.api.replies import (
     validated,
 )
 from kato_processor.matching import flat
+from kato_processor.memory import Observation, VectorDimensionError
 from kato_processor.naming import pattern_name
-from kato_processor.prediction import Recall
 from kato_processor.processor import EmptyMemory
 from kato_processor.sessions import Session, SessionMissing
 from kato_processor.settings import InvalidSettings
 from kato_processor.steps import unique_id
-from kato_processor.vectors import VectorDimensionError
 from kato_processor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from kato_processor.prediction import Recall
 
 DEFAULT_EXTENSION_S = 3600
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -39,7 +41,7 @@ async def create(request: Request) -> Reply:
     body = parsed(await request.body())
     if isinstance(body, dict) and body.get("node_id") is None and body.get("user_id"):
         body = body | {"node_id": f"user_{body['user_id']}"}
-    wanted = validated(bodies.SESSION, body)
+    wanted = validated(bodies.new_session, body)
     session = await context.run(
         partial(
             context.processor.create,
@@ -120,7 +122,7 @@ def described(context: Context, session: Session, ttl_s: int | None) -> Json:
 
 
 async def on_session(
-    request: Request, work: Callable[..., Any], schema: SchemaValidator | None = None
+    request: Request, work: Callable[..., Any], schema: Schema | None = None
 ) -> Any:
     """Run `work(session_id[, body])` in the session's turn, and answer what goes wrong.
 
@@ -169,7 +171,7 @@ async def configure(request: Request) -> Reply:
             raise refused(422, [_not_an_object(changes)])
         return processor.configure(session_id, changes)
 
-    session = await on_session(request, work, bodies.OBJECT)
+    session = await on_session(request, work, bodies.anything)
     reply = {
         "status": "okay",
         "message": "Configuration updated",
@@ -202,9 +204,9 @@ async def observe(request: Request) -> Reply:
     processor = context_of(request).processor
 
     def work(session_id: str, body: Json) -> Any:
-        return processor.observe(session_id, bodies.observation(body))
+        return processor.observe(session_id, Observation(**body))
 
-    workspace, seen = await on_session(request, work, bodies.OBSERVATION)
+    workspace, seen = await on_session(request, work, bodies.observation)
     return Reply(
         {
             "status": "okay",
@@ -222,10 +224,10 @@ async def observe_sequence(request: Request) -> Reply:
     processor = context_of(request).processor
 
     def work(session_id: str, body: Json) -> Any:
-        observations, options = bodies.sequence(body)
+        observations, options = bodies.sequence_parts(body)
         return options, processor.observe_sequence(session_id, observations, options)
 
-    options, (workspace, before, run) = await on_session(request, work, bodies.SEQUENCE)
+    options, (workspace, before, run) = await on_session(request, work, bodies.sequence)
     return Reply(
         {
             "status": "completed",
@@ -298,7 +300,7 @@ async def finalize_training(request: Request) -> Reply:
 async def predictions(request: Request) -> Reply:
     processor = context_of(request).processor
 
-    def work(session_id: str) -> Recall:
+    def work(session_id: str) -> "Recall":
         return processor.predict(processor.settled(session_id))
 
     recalled = await on_session(request, work)
@@ -329,7 +331,7 @@ async def percept_data(request: Request) -> Reply:
 async def cognition_data(request: Request) -> Reply:
     processor = context_of(request).processor
 
-    def work(session_id: str) -> tuple[Session, Recall]:
+    def work(session_id: str) -> tuple[Session, "Recall"]:
         session = processor.settled(session_id)
         return session, processor.recalled(session)
 
@@ -343,7 +345,7 @@ async def cognition_data(request: Request) -> Reply:
     )
 
 
-def _cognition(workspace: Workspace, recalled: Recall) -> Json:
+def _cognition(workspace: Workspace, recalled: "Recall") -> Json:
     memory = workspace.memory
     return {
         "predictions": recalled.predictions,
