@@ -7,13 +7,13 @@ continues. Nothing here decides: every step is a verb of the manager, which deci
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kato_manager.errors import InstanceNotFound, KatoError, PartlyFailed
 from kato_manager.manager import Manager
 from kato_manager.model import Instance
-from kato_manager.plan import Action, Plan, Step
+from kato_manager.plan import DOWN_WORDS, Action, Plan, Step
 
 DEFAULT_PARALLEL = 4
 
@@ -194,6 +194,21 @@ def observed(manager: Manager, ids: Iterable[str]) -> tuple[Mapping[str, Instanc
     recorded = manager.registry.read()
     chosen = [recorded[one] for one in ids if one in recorded]
     return recorded, {seen.instance.id: seen.word for seen in manager.status(chosen)}
+
+
+def verified(outcomes: Iterable[Outcome], manager: Manager) -> list[Outcome]:
+    """Look again: what came up and is already down is a failure after all."""
+    outcomes = list(outcomes)
+    done = {o.step.id for o in outcomes if o.result is Result.DONE and o.step.spec}
+    _, words = observed(manager, done) if done else ({}, {})
+    return [_seen(one, words.get(one.step.id, "")) for one in outcomes]
+
+
+def _seen(outcome: Outcome, word: str) -> Outcome:
+    spec = outcome.step.spec
+    if spec is None or spec.start == "on-demand" or word not in DOWN_WORDS:
+        return outcome
+    return replace(outcome, result=Result.FAILED, reason=f"came up, and now is {word}")
 
 
 def raise_failures(outcomes: Iterable[Outcome]) -> None:

@@ -87,7 +87,8 @@ def diff(
 
     Only what `origin` made and no longer names (`named`, inactive profiles included) is pruned.
     """
-    ids = {spec.id for spec in wanted} | set(named)
+    wanted_ids = {spec.id for spec in wanted}
+    ids = wanted_ids | set(named)
     made = tuple(one for one, i in recorded.items() if origin and i.origin == origin)
     leftover = tuple(one for one in made if one not in ids)
     cause = f"not in {file} (--prune)"
@@ -95,7 +96,7 @@ def diff(
     steps = [_step(spec, recorded.get(spec.id), words.get(spec.id, "missing")) for spec in wanted]
     return Plan(
         steps=(*_ordered(steps), *_ordered(stops)),
-        world=world(recorded, words, {*ids, *made}),
+        world=world(recorded, words, {*wanted_ids, *leftover}),
         origin=origin,
         leftover=() if prune else leftover,
     )
@@ -204,7 +205,7 @@ def from_document(data: Json, name: str) -> Plan:
         if data["version"] != VERSION:
             raise ConfigError(f"{name}: a plan of version {data['version']}, not {VERSION}")
         return Plan(
-            steps=tuple(_from_json(one) for one in data["steps"]),
+            steps=_ordered([_from_json(one) for one in data["steps"]]),
             world=data["world"],
             origin=data["origin"],
             leftover=tuple(data["leftover"]),

@@ -38,7 +38,10 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """`instances` are those of the active profiles; `origin` is what `--prune` goes by."""
+    """`instances` are those of the active profiles.
+
+    `origin` is what `--prune` goes by; empty for standard input.
+    """
 
     name: str
     origin: str
@@ -78,7 +81,7 @@ def load(
     problems.raise_if_any()
     return Document(
         name=files[0],
-        origin=STDIN if files[0] == STDIN else str(Path(files[0]).resolve()),
+        origin="" if files[0] == STDIN else str(Path(files[0]).resolve()),
         instances=tuple(_placed(one, folder) for one in active),
         named=frozenset(one.spec.id for one in found),
         warnings=problems.warnings,
