@@ -37,10 +37,34 @@ class Client(asyncio.Protocol):
     """One connection of a client. It is the `Exchange` of its current request."""
 
     __slots__ = (
-        "_address", "_answered", "_begun_at", "_chunks", "_data", "_half_closed", "_is_reading",
-        "_keep_alive", "_left", "_paused", "_request_id", "_retried", "_sent_bytes", "_status",
-        "_upstream", "_upstream_ended", "_wraps", "deadline", "front", "match", "phase", "pool",
-        "request", "route", "sent_completely", "transport",
+        "_answered",
+        "_begun_at",
+        "_chunks",
+        "_data",
+        "_half_closed",
+        "_is_reading",
+        "_keep_alive",
+        "_left",
+        "_paused",
+        "_retried",
+        "_sent_bytes",
+        "_status",
+        "_trouble",
+        "_upstream",
+        "_upstream_ended",
+        "_wraps",
+        "address",
+        "deadline",
+        "front",
+        "is_woken",
+        "match",
+        "phase",
+        "pool",
+        "request",
+        "request_id",
+        "route",
+        "sent_completely",
+        "transport",
     )  # fmt: skip
 
     request: Request
@@ -54,7 +78,7 @@ class Client(asyncio.Protocol):
         self.route: Route | None = None
         self.pool: Pool | None = None
         self.sent_completely = True
-        self._address = b""
+        self.address = b""
         self._data = b""  # received, not yet understood
         self._upstream: Upstream | None = None
         self._chunks: Chunks | None = None
@@ -70,14 +94,15 @@ class Client(asyncio.Protocol):
         self._status = 0
         self._sent_bytes = 0
         self._begun_at = 0.0
-        self._request_id = b""
+        self._trouble = ""
+        self.request_id = b""
 
     # The connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         peer = transport.get_extra_info("peername")
-        self._address = peer[0].encode() if peer else b"local"
+        self.address = peer[0].encode() if peer else b"local"
         self.deadline = self.front.now + self.front.limits.idle_s
         self.front.clients.add(self)
 
@@ -107,7 +132,7 @@ class Client(asyncio.Protocol):
             self._cancel()
         return False
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         self.front.clients.discard(self)
         self.front.left()
         self._cancel()
@@ -213,12 +238,14 @@ class Client(asyncio.Protocol):
 
     def _open(self) -> None:
         self._begun_at = perf_counter()
+        self._trouble = ""
         self._answered = self._retried = False
         self._status = self._sent_bytes = 0
         self.sent_completely = True
         self._keep_alive = False
-        self._request_id = self.front.new_request_id()
+        self.request_id = self.front.new_request_id()
         self.route = None
+        self.is_woken = False
 
     def _begin(self, head: bytes) -> None:
         self.request = _UNREAD
@@ -227,7 +254,7 @@ class Client(asyncio.Protocol):
         try:
             self.request = request = requests.parse(head)
             self._keep_alive = request.keep_alive
-            self._request_id = request.request_id or self._request_id
+            self.request_id = request.request_id or self.request_id
             self.sent_completely = not request.has_body
             front.security.check(request)
             match = front.match(request)
@@ -266,10 +293,10 @@ class Client(asyncio.Protocol):
             path,
             request.host or b"localhost",
             request.lines,
-            known + b", " + self._address if known else self._address,
+            known + b", " + self.address if known else self.address,
             request.host or b"localhost",
             b"X-Forwarded-Prefix: %b\r\n" % prefix if prefix else b"",
-            self._request_id,
+            self.request_id,
         )
 
     def _read_body(self, data: bytes) -> None:
@@ -353,7 +380,7 @@ class Client(asyncio.Protocol):
         self._sent_bytes = len(first)
         self.transport.write(
             b"%b%bX-Request-Id: %b\r\n%b\r\n%b"
-            % (lines, framing, self._request_id, self._connection_line(), first)
+            % (lines, framing, self.request_id, self._connection_line(), first)
         )
 
     def _relocated(self, response: Response) -> bytes:
@@ -384,6 +411,7 @@ class Client(asyncio.Protocol):
         if self._answered:
             return
         self._upstream = None
+        self._trouble = detail
         self.front.failed(self)
         in_group = self.route is not self.match.target
         if not self._retried and (self.request.is_safe or (in_group and not sent)):
@@ -406,13 +434,35 @@ class Client(asyncio.Protocol):
     def is_retried(self) -> bool:
         return self._retried
 
-    def enter(self, pool: "Pool | None") -> None:
-        """Count this exchange to the load of `pool`, and to none before."""
+    def woken(self, problem: Problem | None) -> None:
+        """The instance that it waited for runs now, or cannot."""
+        if self._answered:
+            return
+        if problem:
+            self.answer(problem)
+            return
+        self.is_woken = True
+        try:
+            self.match = self.front.match(self.request)
+        except Problem as gone:
+            self.answer(gone)
+        else:
+            self._dispatch()
+
+    def enter(self, pool: "Pool", route: Route | None) -> None:
+        """Count this exchange to the load of a target, and to none before."""
+        self._leave()
+        self.pool, self.route = pool, route
+        pool.pending += 1
+        if route:
+            self.front.counters.in_flight(route.id, 1)
+
+    def _leave(self) -> None:
         if self.pool:
             self.pool.pending -= 1
-        if pool:
-            pool.pending += 1
-        self.pool = pool
+            self.pool = None
+            if self.route:
+                self.front.counters.in_flight(self.route.id, -1)
 
     def _dispatch(self) -> None:
         try:
@@ -423,7 +473,8 @@ class Client(asyncio.Protocol):
     def broke_off(self, detail: str) -> None:
         self._upstream = None
         if self.phase is not Phase.TUNNEL:
-            self.front.failed(self, detail)
+            self._trouble = detail
+            self.front.failed(self)
         self._account()
         if self._wraps or self.phase is Phase.TUNNEL or not self.request.http_10:
             self.transport.close()  # its missing end tells the client
@@ -434,7 +485,8 @@ class Client(asyncio.Protocol):
         self._status = response.status
         self.phase = Phase.TUNNEL
         self.deadline = NEVER
-        self.front.tunnel_opened(self)
+        if self.route:
+            self.front.counters.websocket(self.route.id, 1)
         self.transport.write(
             b"%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n%b"
             % (response.lines, response.upgrade, first)
@@ -486,7 +538,7 @@ class Client(asyncio.Protocol):
                 kind,
                 len(body),
                 self.front.identity,
-                self._request_id,
+                self.request_id,
                 lines,
                 self._connection_line(),
                 b"" if self.request.method == b"HEAD" else body,
@@ -521,8 +573,16 @@ class Client(asyncio.Protocol):
     def _account(self) -> None:
         if not self._answered:
             self._answered = True
-            self.enter(None)
-            self.front.account(self)
+            self._leave()
+            if self.phase is Phase.TUNNEL and self.route:
+                self.front.counters.websocket(self.route.id, -1)
+            self.front.account(
+                self,
+                status=self._status,
+                sent_bytes=self._sent_bytes,
+                seconds=perf_counter() - self._begun_at,
+                trouble=self._trouble,
+            )
 
 
 _CR = 13

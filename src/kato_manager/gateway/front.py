@@ -14,7 +14,9 @@ from typing import Any
 
 from kato_manager.errors import KatoError
 from kato_manager.gateway import balance, problems
+from kato_manager.gateway.access_log import AccessLog
 from kato_manager.gateway.breaker import Breaker
+from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.forward import Client
 from kato_manager.gateway.limits import Limits
 from kato_manager.gateway.problems import Problem
@@ -22,6 +24,7 @@ from kato_manager.gateway.requests import Request
 from kato_manager.gateway.routes import Group, Match, Route, Routes, unavailable
 from kato_manager.gateway.security import Security
 from kato_manager.gateway.upstream import Pool
+from kato_manager.gateway.wake import Waker
 
 TICK_S = 0.5
 _HOST = "127.0.0.1"
@@ -35,12 +38,16 @@ class Front:
         *,
         routes: Routes,
         control_path: Path,
+        counters: Counters,
+        log: AccessLog | None,
         identity: str,
         limits: Limits,
         security: Security,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.routes = routes
+        self.counters = counters
+        self._log = log
         self.identity = identity.encode()
         self.limits = limits
         self.security = security
@@ -53,6 +60,7 @@ class Front:
         self._control = self._new_pool(
             lambda new: loop.create_unix_connection(new, os.fspath(control_path))
         )
+        self._waker = Waker(control_path, wake_s=limits.wake_s)
         self._turns = itertools.count()
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
@@ -79,13 +87,15 @@ class Front:
     def dispatch(self, client: Client) -> None:
         """Give the client's request to a connection of its target; raises `Problem`."""
         target = client.match.target
+        route: Route | None = None
         if target is None:
             pool = self._control
         else:
             route = self._choose(target, client)
-            client.route = route
+            if route is None:
+                return
             pool = self._pools.get((route.id, route.port)) or self._pool(route)
-        client.enter(pool)
+        client.enter(pool, route)
         # A retry must not meet a second connection that has died meanwhile.
         upstream = None if client.is_retried else pool.take()
         if upstream:
@@ -105,11 +115,15 @@ class Front:
         self._pools[route.id, route.port] = pool
         return pool
 
-    def _choose(self, target: Route | Group, client: Client) -> Route:
+    def _choose(self, target: Route | Group, client: Client) -> Route | None:
+        """None: the request is held until its instance runs."""
         if isinstance(target, Group):
             return self._member(target, client)
         if target.takes_requests:
             return target
+        if target.on_demand and not client.is_woken:
+            self._waker.hold(client, target)
+            return None
         raise unavailable(target)
 
     def _member(self, group: Group, client: Client) -> Route:
@@ -137,16 +151,30 @@ class Front:
         pool = self._pools.get((route.id, route.port))
         return pool.pending if pool else 0
 
-    def failed(self, client: Client, detail: str = "") -> None:
+    def failed(self, client: Client) -> None:
         """Its target did not do what it should."""
         if client.route:
+            self.counters.failed(client.route.id)
             self._breakers.setdefault(client.route.id, Breaker()).failed(self._loop.time())
 
-    def account(self, client: Client) -> None:
+    def account(
+        self, client: Client, *, status: int, sent_bytes: int, seconds: float, trouble: str
+    ) -> None:
         """An exchange is over, however it ended."""
-
-    def tunnel_opened(self, client: Client) -> None:
-        """An exchange became a tunnel."""
+        instance = client.route.id if client.route else ""
+        self.counters.end(instance, status=status, seconds=seconds, sent_bytes=sent_bytes)
+        if self._log:
+            self._log.add(
+                client=client.address,
+                method=client.request.method,
+                target=client.request.target,
+                instance=instance,
+                status=status,
+                sent_bytes=sent_bytes,
+                seconds=seconds,
+                request_id=client.request_id,
+                trouble=trouble,
+            )
 
     def own_answer(self, request: Request, match: Match) -> tuple[int, bytes, bytes] | None:
         """What the front itself says: who this is, and what there is."""
@@ -207,6 +235,7 @@ class Front:
             self._tick()
         for client in list(self.clients):
             client.transport.abort()
+        self._tick()
 
     def left(self) -> None:
         """A client has gone: there is room again."""
@@ -223,6 +252,8 @@ class Front:
             pool.close_idle(before=before)
             if pool.is_unused:
                 del self._pools[key]
+        if self._log:
+            self._log.flush()
         self._accepting.start()
 
 

@@ -132,7 +132,7 @@ class Supervisor:
         """Become the new code. Pid and children stay; the children end when others have begun."""
         retired = self._retired | {child.pid for child in self._children if child.pid}
         _say("renewing")
-        os.set_inheritable(self._listener.fileno(), True)  # noqa: FBT003
+        os.set_inheritable(self._listener.fileno(), True)
         command = _python(
             "kato_manager.gateway",
             *_shared(self._options),
@@ -175,7 +175,7 @@ def _shared(options: argparse.Namespace) -> list[str]:
     for name in ("limit", "allow_host", "allow_origin"):
         for value in getattr(options, name):
             words += [f"--{name.replace('_', '-')}", value]
-    return words
+    return [*words, "--no-access-log"] if options.no_access_log else words
 
 
 def _spawn(command: list[str]) -> int:
@@ -203,6 +203,7 @@ def shared_options() -> argparse.ArgumentParser:
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--allow-host", action="append", default=[])
     parser.add_argument("--allow-origin", action="append", default=[])
+    parser.add_argument("--no-access-log", action="store_true")
     return parser
 
 
@@ -220,7 +221,7 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error(f"{error.message} ({error.hint})" if error.hint else error.message)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     listener = _listener(options)
-    listener.set_inheritable(True)  # noqa: FBT003
+    listener.set_inheritable(True)
     options.port = listener.getsockname()[1]
     record = lifecycle.write_record(
         options.home, host=options.host, port=options.port, workers=options.workers

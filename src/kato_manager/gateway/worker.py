@@ -1,4 +1,4 @@
-"""`python -m kato_manager.gateway.worker FD PARENT SLOT ...`: a front worker, started by `serve`."""
+"""`python -m kato_manager.gateway.worker FD PARENT SLOT ...`: one front, started by `serve`."""
 
 import asyncio
 import gc
@@ -8,6 +8,8 @@ import socket
 import uvloop
 
 from kato_manager.gateway import lifecycle
+from kato_manager.gateway.access_log import AccessLog
+from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.front import Front
 from kato_manager.gateway.limits import limits_from
 from kato_manager.gateway.routes import Routes
@@ -22,6 +24,7 @@ def main() -> None:
     parser.add_argument("parent", type=int)
     parser.add_argument("slot", type=int)
     options = parser.parse_args()
+    folder = lifecycle.folder(options.home)
     _allow_many_connections()
     listener = socket.socket(fileno=options.fd)
     listener.setblocking(False)
@@ -29,7 +32,9 @@ def main() -> None:
     async def serve() -> None:
         front = Front(
             routes=Routes(Registry(options.home)),
-            control_path=lifecycle.folder(options.home) / "control.sock",
+            control_path=folder / "control.sock",
+            counters=Counters(folder / "counters" / f"{options.slot}.counters"),
+            log=None if options.no_access_log else AccessLog(folder / "access.log"),
             identity=lifecycle.identity(options.home),
             limits=limits_from(options.limit),
             security=trusted(options.allow_host, options.allow_origin, listen=options.host),
