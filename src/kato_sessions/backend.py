@@ -30,6 +30,15 @@ class Filter:
     live_at: int | None = None
 
 
+def matches(wanted: Filter, session: Session) -> bool:
+    """Whether a session is among the wanted ones."""
+    return (
+        (wanted.user_id is None or session.user_id == wanted.user_id)
+        and (wanted.node_id is None or session.node_id == wanted.node_id)
+        and (wanted.live_at is None or session.is_live(wanted.live_at))
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Live sessions allowed after one more is made; 0 = no limit."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kato_sessions.backend import Backend
 from kato_sessions.errors import InvalidSession
-from kato_sessions.model import Clock, now_ms
+from kato_sessions.model import DAY_MS, Clock, now_ms
 from kato_sessions.profile import SERVICE, Profile
 from kato_sessions.store import Audit, Redact, Store
 
@@ -21,10 +21,10 @@ def open_store(
 
     Raises InvalidSession for a URL it does not know and StoreUnavailable if it cannot be opened.
     """
-    return Store(open_backend(url), profile, clock=clock, redact=redact, audit=audit)
+    return Store(open_backend(url, profile), profile, clock=clock, redact=redact, audit=audit)
 
 
-def open_backend(url: str) -> Backend:
+def open_backend(url: str, profile: Profile = SERVICE) -> Backend:
     """Only the backend, imported when it is asked for."""
     kind, _, place = url.partition(":")
     if kind == "memory":
@@ -42,7 +42,8 @@ def open_backend(url: str) -> Backend:
     if kind in {"redis", "rediss", "unix"}:
         from kato_sessions.redis import RedisBackend
 
-        return RedisBackend(url)
+        grace_ms = 0 if profile.on_expire == "purge" else DAY_MS
+        return RedisBackend(url, grace_ms=grace_ms)
     raise InvalidSession(
         f"store {url!r} is unknown",
         hint="use memory:, files:PATH, sqlite:PATH or redis://HOST:PORT/DB",

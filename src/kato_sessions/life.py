@@ -69,7 +69,7 @@ def numbered(
             seq=seq,
             id=item.id or uuid.uuid4().hex,
             ts=item.ts or now,
-            idempotency_key=idempotency_key or item.idempotency_key,
+            idempotency_key=idempotency_key,
         )
         for seq, item in enumerate(items, first)
     )

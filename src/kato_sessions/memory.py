@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write
+from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write, matches
 from kato_sessions.model import Item, Session, dumps, plain
 
 
@@ -17,15 +17,19 @@ class _Kept:
     session: Session
     items: list[Item] = field(default_factory=list)
     workspace: str = ""
+    keyed: dict[str, list[Item]] = field(default_factory=dict)
 
+    def extend(self, items: Iterable[Item]) -> None:
+        for item in items:
+            self.items.append(item)
+            if item.idempotency_key:
+                self.keyed.setdefault(item.idempotency_key, []).append(item)
 
-def matches(wanted: Filter, session: Session) -> bool:
-    """Whether a session is among the wanted ones."""
-    return (
-        (wanted.user_id is None or session.user_id == wanted.user_id)
-        and (wanted.node_id is None or session.node_id == wanted.node_id)
-        and (wanted.live_at is None or session.is_live(wanted.live_at))
-    )
+    def trim(self, keep_items: int) -> None:
+        gone = self.items[: max(0, len(self.items) - keep_items)]
+        del self.items[: len(gone)]
+        for item in gone:
+            self.keyed.pop(item.idempotency_key or "", None)
 
 
 def _own(session: Session) -> Session:
@@ -88,7 +92,8 @@ class MemoryBackend:
 
     def write_record(self, record: Record) -> None:
         with self._lock:
-            kept = _Kept(_own(record.session), list(map(_own_item, record.items)), record.workspace)
+            kept = _Kept(_own(record.session), workspace=record.workspace)
+            kept.extend(map(_own_item, record.items))
             self._forget(record.session.id)
             self._keep(kept)
 
@@ -117,7 +122,7 @@ class MemoryBackend:
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
         with self._lock:
             kept = self._kept.get(session_id)
-            return [item for item in kept.items if item.idempotency_key == key] if kept else []
+            return list(map(_own_item, kept.keyed.get(key, ()))) if kept else []
 
     def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
         with self._lock:
@@ -193,9 +198,9 @@ class MemoryBackend:
         kept = self._kept.get(session_id) or _Kept(write.session)
         self._forget(session_id)
         kept.session = _own(write.session)
-        kept.items.extend(map(_own_item, write.items))
+        kept.extend(map(_own_item, write.items))
         if write.keep_items is not None:
-            del kept.items[: max(0, len(kept.items) - write.keep_items)]
+            kept.trim(write.keep_items)
         if write.workspace is not None:
             kept.workspace = write.workspace
         self._keep(kept)

@@ -193,8 +193,8 @@ def checked_id(session_id: Any) -> str:
     return session_id
 
 
-def checked_owner(name: str, value: Any) -> str | None:
-    """A `user_id` or `node_id`: any readable text of 1 to 256 characters."""
+def checked_name(name: str, value: Any) -> str | None:
+    """A `user_id`, `node_id` or key: any readable text of 1 to 256 characters."""
     if value is None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= _OWNER_MAX_CHARS:

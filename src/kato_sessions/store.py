@@ -27,7 +27,7 @@ from kato_sessions.model import (
     Session,
     State,
     checked_id,
-    checked_owner,
+    checked_name,
     checked_ttl,
     now_ms,
     plain,
@@ -109,8 +109,8 @@ class Store:
         fresh = life.born(
             session_id,
             self.clock(),
-            user_id=checked_owner("user_id", user_id),
-            node_id=checked_owner("node_id", node_id),
+            user_id=checked_name("user_id", user_id),
+            node_id=checked_name("node_id", node_id),
             idle_ttl_ms=idle,
             max_life_ms=most,
             exact=self.profile.exact_touch,
@@ -189,10 +189,13 @@ class Store:
     ) -> tuple[Item, ...]:
         """Add items to the end and give them back as stored; never conflicts, all or nothing.
 
-        A key that was used before in this session writes nothing and gives the items of then.
-        `patch` merges into the session in the same write, as `patch()` does.
+        A key (also an item's own) that was used before in this session writes nothing and gives
+        the items of then. `patch` merges into the session in the same write, as `patch()` does.
         """
         checked = [self._prepared(item) for item in items]
+        own = (item.idempotency_key for item in checked)
+        key = checked_name("idempotency_key", idempotency_key or next(filter(None, own), None))
+        clean = _checked_patch(patch or {})
         stored: tuple[Item, ...] = ()
 
         def change(found: Session | None) -> Write | None:
@@ -203,8 +206,8 @@ class Store:
             ):
                 stored = tuple(earlier)
                 return None
-            stored = life.numbered(session, checked, self.clock(), idempotency_key)
-            session = self._written(session, patch)
+            stored = life.numbered(session, checked, self.clock(), key)
+            session = self._written(session, clean)
             counters = life.counted(session.counters, stored)
             return Write(
                 session=replace(session, counters=counters),
@@ -539,6 +542,9 @@ def _checked_patch(merge: Mapping[str, Any]) -> Json:
     unknown = set(merge) - set(life.PATCHABLE)
     if unknown:
         raise InvalidSession(f"cannot patch {sorted(unknown)}: use {', '.join(life.PATCHABLE)}")
+    for name, value in merge.items():
+        if not isinstance(value, Mapping):
+            raise InvalidSession(f"{name} must be an object, not {type(value).__name__}")
     return {name: _object(name, value) for name, value in merge.items()}
 
 

@@ -1,0 +1,548 @@
+"""Sessions as readable files, in the layout of the PulsePal guide; made for about 1,000 of them.
+
+    active/session_<name>.json      {"session": {...}, "items": [...]}, whole
+    active/session_<name>.jsonl     journal: what came since, one {"session", "items"} per change
+    active/session_<name>.txt       the workspace, if there is one
+    archive/YYYY-MM-DD/             kept by `archive.py`
+    metadata.json                   index of all sessions: owners, state, times, tombstones
+    .lock                           exclusive for changes, shared for reads, across processes
+
+`<name>` is the id where that is a safe file name, else `b32-` and its base32. A change appends one
+line; a torn last line is no change. Journals fold into the document on close and when they outgrow
+it. A document put into `active/` by hand is taken in when next looked for.
+"""
+
+import base64
+import fcntl
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kato_sessions import life
+from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write
+from kato_sessions.errors import RecordCorrupt, StoreUnavailable
+from kato_sessions.model import Item, Json, Session, State, dumps
+
+_SAFE = re.compile(r"(?!b32-)[a-z0-9_][a-z0-9_-]*")
+_HEAD = '{"session":'
+_BLOCK = 1 << 16
+_FOLD_BYTES = 1 << 20
+_GONE = {State.DELETED, State.ARCHIVED}
+
+
+def file_name(session_id: str) -> str:
+    """The id as a file name: no path, no two ids alike even where case is ignored."""
+    if _SAFE.fullmatch(session_id):
+        return session_id
+    encoded = base64.b32encode(session_id.encode()).decode()
+    return f"b32-{encoded.rstrip('=').lower()}"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file as a whole, 0600, on the disk before anybody can see it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+class FilesBackend:
+    """One lock for the folder; an index in memory as long as the file of it stays the same."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.active = root / "active"
+        self._threads = threading.RLock()
+        self._depth = 0
+        self._lock_file = -1
+        self._pid = 0
+        self._index: dict[str, Json] = {}
+        self._index_seen: tuple[int, ...] = ()
+        self._scanned: int = -1
+        self._journals: set[str] = set()
+        try:
+            self.active.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreUnavailable(f"cannot use session folder {root}: {error}") from error
+
+    # Changes
+
+    def insert(self, session_id: str, change: Change, limits: Limits) -> Session | Full:
+        with self._locked(fcntl.LOCK_EX):
+            write = change(self._find(session_id))
+            if write is None:
+                raise StoreUnavailable(f"nothing to insert for {session_id!r}")
+            if full := self._full(write.session, limits):
+                return full
+            return self._apply(write)
+
+    def update(self, session_id: str, change: Change) -> Session | None:
+        with self._locked(fcntl.LOCK_EX):
+            found = self._find(session_id)
+            write = change(found)
+            return self._apply(write) if write else found
+
+    def write_record(self, record: Record) -> None:
+        with self._locked(fcntl.LOCK_EX):
+            self._write_document(record.session, record.items)
+            self._write_workspace(record.session.id, record.workspace)
+            self._enter(record.session)
+
+    def remove(self, session_id: str, *, due_at: int | None) -> bool:
+        with self._locked(fcntl.LOCK_EX):
+            found = self._find(session_id)
+            if found is None or found.due_at != due_at:
+                return False
+            del self._index[session_id]
+            self._write_index()
+            self._unlink(session_id)
+            return True
+
+    def lease(self, name: str, holder: str, *, now: int, ttl_ms: int) -> bool:
+        path = self.root / ".leases.json"
+        with self._locked(fcntl.LOCK_EX):
+            leases = json.loads(path.read_text()) if path.exists() else {}
+            owner, until = leases.get(name, (holder, now))
+            if owner != holder and until > now:
+                return False
+            leases[name] = (holder, now + ttl_ms)
+            write_atomically(path, dumps(leases).encode())
+            return True
+
+    # Reading
+
+    def read(self, session_id: str) -> Session | None:
+        with self._locked(fcntl.LOCK_SH):
+            return self._find(session_id)
+
+    def read_with_workspace(self, session_id: str) -> tuple[Session, str] | None:
+        with self._locked(fcntl.LOCK_SH):
+            session = self._find(session_id)
+            return (session, self._workspace(session_id)) if session else None
+
+    def read_record(self, session_id: str) -> Record | None:
+        with self._locked(fcntl.LOCK_SH):
+            session = self._find(session_id)
+            if session is None:
+                return None
+            items = tuple(self._items(session_id))
+            return Record(session=session, items=items, workspace=self._workspace(session_id))
+
+    def items(
+        self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool
+    ) -> list[Item]:
+        with self._locked(fcntl.LOCK_SH):
+            every = self._items(session_id)
+        window = [i for i in every if i.seq > after and (before is None or i.seq < before)]
+        return window[max(0, len(window) - limit) :] if newest else window[:limit]
+
+    def keyed_items(self, session_id: str, key: str) -> list[Item]:
+        mark = f'"idempotency_key":{dumps(key)}'.encode()
+        with self._locked(fcntl.LOCK_SH):
+            places = (self._path(session_id, ".json"), self._path(session_id, ".jsonl"))
+            if not any(place.exists() and mark in place.read_bytes() for place in places):
+                return []
+            return [item for item in self._items(session_id) if item.idempotency_key == key]
+
+    def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
+        with self._locked(fcntl.LOCK_SH):
+            places = sorted(self._positions(wanted), reverse=True)
+            chosen = [place for place in places if after is None or place < after][:limit]
+            return [session for place in chosen if (session := self._find(place[1]))]
+
+    def count(self, wanted: Filter) -> int:
+        with self._locked(fcntl.LOCK_SH):
+            return len(self._positions(wanted))
+
+    def due(self, *, now: int, limit: int) -> list[str]:
+        with self._locked(fcntl.LOCK_SH):
+            self._positions(Filter())
+            due = [
+                (entry["due_at"], session_id)
+                for session_id, entry in self._entries().items()
+                if entry["due_at"] is not None and entry["due_at"] <= now
+            ]
+        return [session_id for _, session_id in sorted(due)[:limit]]
+
+    def oldest_idle(self, wanted: Filter) -> str | None:
+        with self._locked(fcntl.LOCK_SH):
+            entries = self._entries()
+            idle = [
+                (entries[session_id]["last_access"], session_id)
+                for _, session_id in self._positions(wanted)
+                if entries[session_id]["due_at"] is not None
+            ]
+        return min(idle)[1] if idle else None
+
+    def size_bytes(self) -> int:
+        """All files below the folder, archives among them."""
+        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+
+    def corrupt(self, *, quarantine: bool) -> Iterator[tuple[str, str]]:
+        """Documents that do not parse; quarantined ones move to `quarantine/`."""
+        with self._locked(fcntl.LOCK_EX):
+            broken = [
+                (path, reason)
+                for path in sorted(self.active.glob("*.json"))
+                if (reason := _broken(path))
+            ]
+            for path, reason in broken:
+                if quarantine:
+                    self._quarantine(path)
+                yield path.name, reason
+
+    def info(self) -> dict[str, Any]:
+        return {"type": "files", "place": str(self.root)}
+
+    def close(self) -> None:
+        """Fold the journals that this process wrote."""
+        if self._pid == os.getpid() and self._journals:
+            with self._locked(fcntl.LOCK_EX):
+                for session_id in sorted(self._journals):
+                    self._fold(session_id)
+                self._journals.clear()
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    # The lock and the index
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        self._after_fork()
+        with self._threads:
+            if self._depth == 0:
+                if self._lock_file < 0:
+                    place = self.root / ".lock"
+                    self._lock_file = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._lock_file, how)
+            self._depth += 1
+            try:
+                yield
+            except OSError as error:
+                raise StoreUnavailable(f"session folder {self.root}: {error}") from error
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _after_fork(self) -> None:
+        """A lock inherited through fork is the parent's own: take another."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._threads = threading.RLock()
+        self._depth = 0
+        self._lock_file = -1
+        self._journals = set()
+
+    def _entries(self) -> dict[str, Json]:
+        path = self.root / "metadata.json"
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            self._index, self._index_seen = self._rebuilt(), ()
+            return self._index
+        seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if seen != self._index_seen:
+            try:
+                self._index = json.loads(path.read_bytes())["sessions"]
+            except (ValueError, KeyError, TypeError):
+                self._index = self._rebuilt()
+            self._index_seen = seen
+        return self._index
+
+    def _rebuilt(self) -> dict[str, Json]:
+        found = {}
+        for path in self.active.glob("*.json"):
+            if not _broken(path):
+                session = self._head_of(path)
+                found[session.id] = _entry(session)
+        return found
+
+    def _write_index(self) -> None:
+        path = self.root / "metadata.json"
+        write_atomically(path, dumps({"schema": 1, "sessions": self._index}).encode())
+        stat = path.stat()
+        self._index_seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+    def _enter(self, session: Session) -> None:
+        entry = _entry(session)
+        if self._entries().get(session.id) != entry:
+            self._index[session.id] = entry
+            self._write_index()
+
+    def _positions(self, wanted: Filter) -> list[Position]:
+        self._take_in_strays()
+        return [
+            (entry["created_at"], session_id)
+            for session_id, entry in self._entries().items()
+            if _entry_matches(wanted, entry)
+        ]
+
+    def _take_in_strays(self) -> None:
+        """Documents that were put here by hand, under whatever name, become known."""
+        changed = self.active.stat().st_mtime_ns
+        if changed == self._scanned:
+            return
+        known = {
+            f"session_{file_name(found)}.json"
+            for found, e in self._entries().items()
+            if "record" not in e
+        }
+        for path in sorted(self.active.glob("*.json")):
+            if path.name not in known and not _broken(path):
+                self._take_in(path)
+        self._scanned = self.active.stat().st_mtime_ns
+
+    def _take_in(self, path: Path) -> None:
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)  # a reader came upon it
+        if not path.exists():
+            return
+        session = self._head_of(path)
+        here = self._entries().get(session.id)
+        if here and State(here["state"]) is State.DELETED:
+            return
+        put_at = int(path.stat().st_mtime * 1000)
+        if not session.is_live(put_at):
+            session = life.restored(session, put_at, exact=False)
+        items = _items_of(json.loads(path.read_bytes()))
+        path.unlink()
+        self._write_document(session, items)
+        self._enter(session)
+
+    # Documents
+
+    def _find(self, session_id: str) -> Session | None:
+        entry = self._entries().get(session_id)
+        path = self._path(session_id, ".json")
+        if path.exists() and (entry is None or entry["state"] == State.ARCHIVED):
+            self._take_in(path)
+            entry = self._entries().get(session_id)
+        if entry is None:
+            return None
+        if "record" in entry:
+            return Session.from_json(entry["record"])
+        return self._head_of(path) if path.exists() else None
+
+    def _head_of(self, path: Path) -> Session:
+        """The newest record of a session without reading its items."""
+        line = _last_line(path.with_suffix(".jsonl"))
+        try:
+            head = json.loads(line)["session"] if line else _document_head(path)
+            return Session.from_json(head)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RecordCorrupt(
+                f"{path} cannot be read: {error}", hint="kato sessions doctor --fix"
+            ) from error
+
+    def _items(self, session_id: str) -> list[Item]:
+        path = self._path(session_id, ".json")
+        if not path.exists():
+            return []
+        try:
+            items = _items_of(json.loads(path.read_bytes()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RecordCorrupt(
+                f"{path} cannot be read: {error}", hint="kato sessions doctor --fix"
+            ) from error
+        last = items[-1].seq if items else 0
+        keep = None
+        for line in _lines(path.with_suffix(".jsonl")):
+            items += [item for item in _items_of(line) if item.seq > last]
+            keep = line.get("keep", keep)
+        return items[-keep:] if keep else items
+
+    def _apply(self, write: Write) -> Session:
+        session = write.session
+        path = self._path(session.id, ".json")
+        if session.state in _GONE:
+            self._enter(session)
+            self._unlink(session.id)
+            return session
+        if write.workspace is not None:
+            self._write_workspace(session.id, write.workspace)
+        if write.keep_items == 0 or not path.exists():
+            self._write_document(session, write.items)
+        else:
+            self._append(session, write)
+        self._enter(session)
+        return session
+
+    def _append(self, session: Session, write: Write) -> None:
+        line: Json = {"session": session.to_json()}
+        if write.items:
+            line["items"] = [item.to_json() for item in write.items]
+        if write.keep_items:
+            line["keep"] = write.keep_items
+        path = self._path(session.id, ".jsonl")
+        size = _append_line(path, dumps(line))
+        self._journals.add(session.id)
+        if size > max(_FOLD_BYTES, self._path(session.id, ".json").stat().st_size):
+            self._fold(session.id)
+
+    def _fold(self, session_id: str) -> None:
+        path = self._path(session_id, ".json")
+        if not path.exists() or not path.with_suffix(".jsonl").exists():
+            return
+        session, items = self._head_of(path), self._items(session_id)
+        write_atomically(path, _document(session, items))
+        path.with_suffix(".jsonl").unlink()
+
+    def _write_document(self, session: Session, items: Any) -> None:
+        path = self._path(session.id, ".json")
+        # The journal of an earlier life goes first: behind a new document it would be read as news.
+        path.with_suffix(".jsonl").unlink(missing_ok=True)
+        write_atomically(path, _document(session, items))
+
+    def _workspace(self, session_id: str) -> str:
+        path = self._path(session_id, ".txt")
+        return path.read_bytes().decode() if path.exists() else ""
+
+    def _write_workspace(self, session_id: str, text: str) -> None:
+        path = self._path(session_id, ".txt")
+        if text:
+            write_atomically(path, text.encode())
+        else:
+            path.unlink(missing_ok=True)
+
+    def _unlink(self, session_id: str) -> None:
+        for suffix in (".json", ".jsonl", ".txt"):
+            self._path(session_id, suffix).unlink(missing_ok=True)
+        self._journals.discard(session_id)
+
+    def _quarantine(self, path: Path) -> None:
+        target = self.root / "quarantine"
+        target.mkdir(exist_ok=True, mode=0o700)
+        for broken in (path, path.with_suffix(".jsonl")):
+            if broken.exists():
+                broken.replace(target / broken.name)
+        self._entries()
+        names = [found for found in self._index if f"session_{file_name(found)}.json" == path.name]
+        for found in names:
+            del self._index[found]
+        self._write_index()
+
+    def _path(self, session_id: str, suffix: str) -> Path:
+        return self.active / f"session_{file_name(session_id)}{suffix}"
+
+    def _full(self, session: Session, limits: Limits) -> Full | None:
+        mine = Filter(live_at=limits.now, user_id=session.user_id)
+        if limits.per_user and self.count(mine) >= limits.per_user:
+            return Full(user_id=session.user_id)
+        if limits.in_all and self.count(Filter(live_at=limits.now)) >= limits.in_all:
+            return Full(user_id=None)
+        return None
+
+
+def _entry(session: Session) -> Json:
+    entry: Json = {
+        "user_id": session.user_id,
+        "node_id": session.node_id,
+        "state": session.state.value,
+        "created_at": session.created_at,
+        "last_access": session.last_access,
+        "due_at": session.due_at,
+    }
+    if session.state in _GONE:
+        entry["record"] = session.to_json()
+    return entry
+
+
+def _entry_matches(wanted: Filter, entry: Mapping[str, Any]) -> bool:
+    due_at = entry["due_at"]
+    return (
+        (wanted.user_id is None or entry["user_id"] == wanted.user_id)
+        and (wanted.node_id is None or entry["node_id"] == wanted.node_id)
+        and (
+            wanted.live_at is None
+            or (entry["state"] == State.ACTIVE and (due_at is None or due_at > wanted.live_at))
+        )
+    )
+
+
+def _document(session: Session, items: Any) -> bytes:
+    """The session first, so that it can be read without the items."""
+    listed = ",".join(dumps(item.to_json()) for item in items)
+    return f'{_HEAD}{dumps(session.to_json())},"items":[{listed}]}}\n'.encode()
+
+
+def _document_head(path: Path) -> Any:
+    with path.open("rb") as file:
+        block = file.read(_BLOCK).decode(errors="ignore")
+    if block.startswith(_HEAD):
+        try:
+            return json.JSONDecoder().raw_decode(block, len(_HEAD))[0]
+        except ValueError:
+            pass  # longer than a block, or written by another hand: read it whole
+    return json.loads(path.read_bytes())["session"]
+
+
+def _items_of(document: Mapping[str, Any]) -> list[Item]:
+    return [Item.from_json(item) for item in document.get("items", ())]
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    if not path.exists():
+        return
+    for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline is torn
+        yield json.loads(line)
+
+
+def _last_line(path: Path) -> bytes | None:
+    """The last whole line, found from the end."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        reach = 0
+        while reach < size:
+            reach = min(size, max(_BLOCK, reach * 4))
+            file.seek(size - reach)
+            whole = file.read(reach).rpartition(b"\n")[0]
+            _, newline, line = whole.rpartition(b"\n")
+            if newline or reach == size:
+                return line or None
+    return None
+
+
+def _append_line(path: Path, text: str) -> int:
+    """Add a line after the last whole one and give the new size."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(handle, "r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                end = file.read().rfind(b"\n") + 1
+                file.truncate(end)
+        file.seek(end)
+        file.write(text.encode() + b"\n")
+        file.flush()
+        return file.tell()
+
+
+def _broken(path: Path) -> str | None:
+    try:
+        document = json.loads(path.read_bytes())
+        Session.from_json(document["session"])
+        _items_of(document)
+        for line in _lines(path.with_suffix(".jsonl")):
+            Session.from_json(line["session"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,424 @@
+"""Sessions in Redis 6.2 or Valkey: core commands only, every change one Lua script.
+
+    session:{id}                    the record, a JSON string
+    session-items:{id}              list of items, one JSON string each
+    session-workspace:{id}          opaque text
+    session-keys:{id}               hash: idempotency key -> "first last" sequence number
+    session-index:expiry            zset of live sessions by deadline, +inf = never
+    session-index:created           zset of all records by creation
+    session-index:due               zset of what a sweep must look at, by time
+    session-index:owners            hash: id -> [user_id, node_id], to clean up after native expiry
+    session-index:user:{u}, ...     the first two again per user and per node
+
+A `prefix=` in the URL's query replaces `session:`. All keys of a session get one deadline in the
+same script, so that Redis removes them together. One server, not a cluster.
+"""
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write, matches
+from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
+from kato_sessions.model import Item, Session, State, dumps
+
+_CONTEND_S = 10.0
+_CHUNK = 500
+
+_COMMIT = """
+local spec = cjson.decode(ARGV[1])
+local id, k = spec.id, KEYS
+local now_doc = redis.call('GET', k[1])
+if spec.seen == '' and now_doc then return 'stale' end
+if spec.seen ~= '' and spec.seen ~= '*' and
+   (not now_doc or redis.sha1hex(now_doc) ~= spec.seen) then return 'stale' end
+for index, limit in ipairs(spec.limits) do
+  if limit > 0 and redis.call('ZCOUNT', spec.limit_keys[index], '(' .. spec.now, '+inf') >= limit
+  then return 'full' .. index end
+end
+for _, key in ipairs(spec.leave) do redis.call('ZREM', key, id) end
+redis.call('SET', k[1], ARGV[2])
+if spec.keep == '0' then redis.call('DEL', k[2], k[4]) end
+for index = 4, #ARGV do redis.call('RPUSH', k[2], ARGV[index]) end
+if spec.keep ~= '' and spec.keep ~= '0' then redis.call('LTRIM', k[2], -spec.keep, -1) end
+if spec.workspace == 'set' then redis.call('SET', k[3], ARGV[3]) end
+if spec.workspace == 'drop' then redis.call('DEL', k[3]) end
+for name, range in pairs(spec.keys) do redis.call('HSET', k[4], name, range) end
+for _, key in ipairs(spec.expiry) do
+  if spec.deadline == '' then redis.call('ZREM', key, id)
+  else redis.call('ZADD', key, spec.deadline, id) end
+end
+for _, key in ipairs(spec.created) do redis.call('ZADD', key, spec.created_at, id) end
+redis.call('HSET', k[6], id, spec.owners)
+if spec.due == '' then redis.call('ZREM', k[5], id)
+else redis.call('ZADD', k[5], spec.due, id) end
+for index = 1, 4 do
+  if spec.ttl == '' then redis.call('PERSIST', k[index])
+  else redis.call('PEXPIRE', k[index], spec.ttl) end
+end
+return 'done'
+"""
+_REMOVE = """
+if ARGV[2] ~= '*' and (redis.call('ZSCORE', KEYS[5], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+local gone = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('ZREM', KEYS[5], ARGV[1])
+redis.call('HDEL', KEYS[6], ARGV[1])
+for index = 7, #KEYS do redis.call('ZREM', KEYS[index], ARGV[1]) end
+return gone
+"""
+_ITEMS = """
+local head = redis.call('LINDEX', KEYS[1], 0)
+if not head then return {} end
+-- the last one in the text is the item's own; cjson refuses some texts that JSON allows
+local first = tonumber(string.match(head, '.*"seq":(%d+),"session_id":"'))
+local size = redis.call('LLEN', KEYS[1])
+local start = math.max(0, ARGV[1] + 1 - first)
+local stop = size - 1
+if ARGV[2] ~= '' then stop = math.min(stop, ARGV[2] - first - 1) end
+if start > stop then return {} end
+local limit = tonumber(ARGV[3])
+if ARGV[4] == '1' then start = math.max(start, stop - limit + 1)
+else stop = math.min(stop, start + limit - 1) end
+return redis.call('LRANGE', KEYS[1], start, stop)
+"""
+_LEASE = """
+local held = redis.call('HMGET', KEYS[1], 'holder', 'until')
+if held[1] and held[1] ~= ARGV[1] and tonumber(held[2]) > tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', ARGV[3])
+return 1
+"""
+
+
+class RedisBackend:
+    """Optimistic: a change is computed from what was read and committed only if that still holds.
+
+    `grace_ms` is how much longer than its deadline Redis keeps a session, for a sweep to archive it
+    or to note its end; 0 leaves expiry to Redis alone.
+    """
+
+    def __init__(self, url: str, *, grace_ms: int = 0) -> None:
+        server, self._prefix = _split_prefix(url)
+        self._space = self._prefix.removesuffix("session:")
+        self._grace_ms = grace_ms
+        self._server = server
+        try:
+            self._redis = Redis.from_url(server, decode_responses=True, socket_timeout=30)
+        except ValueError as error:
+            raise InvalidSession(f"store {url!r}: {error}") from error
+        self._scripts = {
+            name: self._redis.register_script(text)
+            for name, text in (
+                ("commit", _COMMIT),
+                ("remove", _REMOVE),
+                ("items", _ITEMS),
+                ("lease", _LEASE),
+            )
+        }
+        self._ask("PING")
+
+    # Changes
+
+    def insert(self, session_id: str, change: Change, limits: Limits) -> Session | Full:
+        written = self._contend(session_id, change, limits)
+        if written is None:
+            raise StoreUnavailable(f"nothing to insert for {session_id!r}")
+        return written
+
+    def update(self, session_id: str, change: Change) -> Session | None:
+        written = self._contend(session_id, change, None)
+        return None if isinstance(written, Full) else written
+
+    def write_record(self, record: Record) -> None:
+        self.remove(record.session.id, due_at=None, whatever=True)
+        write = Write(session=record.session, items=record.items, workspace=record.workspace)
+        self._commit(write, None, "*", None)
+
+    def remove(self, session_id: str, *, due_at: int | None, whatever: bool = False) -> bool:
+        owners = json.loads(self._ask("HGET", self._index("owners"), session_id) or "[null, null]")
+        keys = [*self._keys(session_id), *self._owned("expiry", *owners)]
+        keys += self._owned("created", *owners)
+        seen = "*" if whatever else "" if due_at is None else str(due_at)
+        return bool(self._run("remove", keys, [session_id, seen]))
+
+    def lease(self, name: str, holder: str, *, now: int, ttl_ms: int) -> bool:
+        key = f"{self._space}session-lease:{name}"
+        return bool(self._run("lease", [key], [holder, now, now + ttl_ms]))
+
+    # Reading
+
+    def read(self, session_id: str) -> Session | None:
+        text = self._ask("GET", self._keys(session_id)[0])
+        return _session(session_id, text) if text else None
+
+    def read_with_workspace(self, session_id: str) -> tuple[Session, str] | None:
+        document, _, workspace, *_ = self._keys(session_id)
+        text, kept = self._ask("MGET", document, workspace)
+        return (_session(session_id, text), kept or "") if text else None
+
+    def read_record(self, session_id: str) -> Record | None:
+        document, items, workspace, *_ = self._keys(session_id)
+        try:
+            with self._redis.pipeline(transaction=True) as both:
+                both.get(document)
+                both.get(workspace)
+                both.lrange(items, 0, -1)
+                text, kept, entries = both.execute()
+        except RedisError as error:
+            raise self._unavailable(error) from error
+        if not text:
+            return None
+        return Record(
+            session=_session(session_id, text), items=tuple(_parsed(entries)), workspace=kept or ""
+        )
+
+    def items(
+        self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool
+    ) -> list[Item]:
+        window = [after, "" if before is None else before, limit, int(newest)]
+        return _parsed(self._run("items", [self._keys(session_id)[1]], window))
+
+    def keyed_items(self, session_id: str, key: str) -> list[Item]:
+        span = self._ask("HGET", self._keys(session_id)[3], key)
+        if not span:
+            return []
+        first, last = map(int, span.split())
+        return self.items(session_id, after=first - 1, before=last + 1, limit=last, newest=False)
+
+    def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
+        key = self._narrowest("created", wanted)
+        start = self._rank_after(key, after) if after else 0
+        found: list[Session] = []
+        while len(found) < limit:
+            ids = self._ask("ZREVRANGE", key, start, start + max(_CHUNK, limit) - 1)
+            if not ids:
+                break
+            found += [
+                session
+                for session in self._sessions(ids)
+                if matches(wanted, session)
+                and (after is None or (session.created_at, session.id) < after)
+            ]
+            start += len(ids)
+        return found[:limit]
+
+    def count(self, wanted: Filter) -> int:
+        if wanted.user_id is not None and wanted.node_id is not None:
+            return sum(matches(wanted, one) for one in self._all(wanted))
+        if wanted.live_at is None:
+            return sum(1 for _ in self._all(wanted))
+        key = self._narrowest("expiry", wanted)
+        return int(self._ask("ZCOUNT", key, f"({wanted.live_at}", "+inf"))
+
+    def due(self, *, now: int, limit: int) -> list[str]:
+        """What Redis removed by itself is taken from the indexes here, and is not listed."""
+        key = self._index("due")
+        ids = self._ask("ZRANGEBYSCORE", key, "-inf", now, "LIMIT", 0, limit)
+        there = [found for found in ids if self._ask("EXISTS", self._keys(found)[0])]
+        for gone in set(ids) - set(there):
+            self.remove(gone, due_at=None, whatever=True)
+        return there
+
+    def oldest_idle(self, wanted: Filter) -> str | None:
+        idle = [
+            (session.last_access, session.id)
+            for session in self._all(wanted)
+            if session.expires_at is not None
+        ]
+        return min(idle)[1] if idle else None
+
+    def size_bytes(self) -> int:
+        """The memory Redis uses, for all it holds."""
+        return int(self._redis.info("memory")["used_memory"])
+
+    def corrupt(self, *, quarantine: bool) -> Iterator[tuple[str, str]]:
+        """Records that do not parse; quarantined ones are renamed to `session-quarantine:{id}`."""
+        for session_id in self._ask("ZRANGE", self._index("created"), 0, -1):
+            try:
+                self.read(session_id)
+            except RecordCorrupt as error:
+                if quarantine:
+                    place = f"{self._space}session-quarantine:{session_id}"
+                    self._ask("RENAME", self._keys(session_id)[0], place)
+                    self.remove(session_id, due_at=None, whatever=True)
+                yield session_id, str(error)
+
+    def info(self) -> dict[str, Any]:
+        return {"type": "redis", "place": self._server}
+
+    def close(self) -> None:
+        self._redis.close()
+
+    # Steps
+
+    def _contend(
+        self, session_id: str, change: Change, limits: Limits | None
+    ) -> Session | Full | None:
+        give_up = time.monotonic() + _CONTEND_S
+        while time.monotonic() < give_up:
+            text = self._ask("GET", self._keys(session_id)[0])
+            found = _session(session_id, text) if text else None
+            write = change(found)
+            if write is None:
+                return found
+            answer = self._commit(write, found, _seen(text), limits)
+            if answer == "done":
+                return write.session
+            if answer.startswith("full"):
+                return Full(user_id=write.session.user_id if answer == "full1" else None)
+            time.sleep(random.uniform(0, 0.002))  # noqa: S311 - spreads contenders
+        raise StoreUnavailable(f"session {session_id!r}: too many writers for {_CONTEND_S:g} s")
+
+    def _commit(self, write: Write, found: Session | None, seen: str, limits: Limits | None) -> str:
+        session = write.session
+        owners = (session.user_id, session.node_id)
+        before = (found.user_id, found.node_id) if found else owners
+        left = set(self._owned("expiry", *before)) - set(self._owned("expiry", *owners))
+        left |= set(self._owned("created", *before)) - set(self._owned("created", *owners))
+        spec = {
+            "id": session.id,
+            "seen": seen,
+            "now": str(limits.now) if limits else "0",
+            "limits": [limits.per_user, limits.in_all] if limits else [],
+            "limit_keys": [self._owned("expiry", session.user_id, None)[-1], self._index("expiry")],
+            "leave": sorted(left),
+            "keep": "" if write.keep_items is None else str(write.keep_items),
+            "workspace": _workspace_step(write.workspace),
+            "keys": _spans(write.items),
+            "expiry": self._owned("expiry", *owners),
+            "created": self._owned("created", *owners),
+            "created_at": str(session.created_at),
+            "owners": json.dumps(owners),
+            "deadline": _deadline(session),
+            "due": "" if session.due_at is None else str(session.due_at),
+            "ttl": _native_ttl(session, self._grace_ms),
+        }
+        items = [dumps(item.to_json()) for item in write.items]
+        arguments = [json.dumps(spec), dumps(session.to_json()), write.workspace or "", *items]
+        return str(self._run("commit", self._keys(session.id), arguments))
+
+    def _keys(self, session_id: str) -> list[str]:
+        space = self._space
+        return [
+            f"{self._prefix}{session_id}",
+            f"{space}session-items:{session_id}",
+            f"{space}session-workspace:{session_id}",
+            f"{space}session-keys:{session_id}",
+            self._index("due"),
+            self._index("owners"),
+        ]
+
+    def _index(self, name: str) -> str:
+        return f"{self._space}session-index:{name}"
+
+    def _owned(self, index: str, user_id: str | None, node_id: str | None) -> list[str]:
+        """The index over all, then the same per user and per node where there is one."""
+        part = "" if index == "expiry" else f"{index}:"
+        keys = [self._index(index)]
+        if user_id is not None:
+            keys.append(self._index(f"{part}user:{user_id}"))
+        if node_id is not None:
+            keys.append(self._index(f"{part}node:{node_id}"))
+        return keys
+
+    def _narrowest(self, index: str, wanted: Filter) -> str:
+        node_id = wanted.node_id if wanted.user_id is None else None
+        return self._owned(index, wanted.user_id, node_id)[-1]
+
+    def _rank_after(self, key: str, after: Position) -> int:
+        rank = self._ask("ZREVRANK", key, after[1])
+        if rank is not None:
+            return int(rank) + 1
+        return int(self._ask("ZCOUNT", key, f"({after[0]}", "+inf"))
+
+    def _sessions(self, ids: Sequence[str]) -> list[Session]:
+        texts = self._ask("MGET", *(self._keys(found)[0] for found in ids))
+        pairs = zip(ids, texts, strict=True)
+        return [_session(session_id, text) for session_id, text in pairs if text]
+
+    def _all(self, wanted: Filter) -> Iterator[Session]:
+        ids = self._ask("ZRANGE", self._narrowest("created", wanted), 0, -1)
+        for start in range(0, len(ids), _CHUNK):
+            yield from (
+                one for one in self._sessions(ids[start : start + _CHUNK]) if matches(wanted, one)
+            )
+
+    def _ask(self, *command: Any) -> Any:
+        try:
+            return self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise self._unavailable(error) from error
+
+    def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        try:
+            return self._scripts[script](keys=keys, args=arguments)
+        except RedisError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: RedisError) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"session store {self._server} did not answer: {error}",
+            hint="start Redis, or use --store sqlite:PATH",
+        )
+
+
+def _split_prefix(url: str) -> tuple[str, str]:
+    server, _, query = url.partition("?")
+    options = dict(parse_qsl(query))
+    prefix = options.pop("prefix", "session:")
+    return (f"{server}?{urlencode(options)}" if options else server), prefix
+
+
+def _session(session_id: str, text: str) -> Session:
+    try:
+        return Session.from_json(json.loads(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecordCorrupt(
+            f"session {session_id!r} cannot be read: {error}", hint="kato sessions doctor --fix"
+        ) from error
+
+
+def _parsed(entries: Sequence[str]) -> list[Item]:
+    return [Item.from_json(json.loads(entry)) for entry in entries]
+
+
+def _seen(text: str | None) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() if text else ""
+
+
+def _spans(items: Sequence[Item]) -> dict[str, str]:
+    spans: dict[str, list[int]] = {}
+    for item in items:
+        if item.idempotency_key:
+            spans.setdefault(item.idempotency_key, []).append(item.seq)
+    return {key: f"{min(seqs)} {max(seqs)}" for key, seqs in spans.items()}
+
+
+def _workspace_step(text: str | None) -> str:
+    if text is None:
+        return ""
+    return "set" if text else "drop"
+
+
+def _deadline(session: Session) -> str:
+    if session.state is not State.ACTIVE:
+        return ""
+    return "+inf" if session.expires_at is None else str(session.expires_at)
+
+
+def _native_ttl(session: Session, grace_ms: int) -> str:
+    """How long Redis shall keep it from now, "" = for ever; never shorter than what is left."""
+    if session.due_at is None:
+        return ""
+    started = session.last_access if session.state is State.ACTIVE else _ended_at(session)
+    return str(max(1, session.due_at - started + grace_ms))
+
+
+def _ended_at(session: Session) -> int:
+    return session.deleted_at or session.archived_at or session.last_access
