@@ -1,10 +1,11 @@
 """Short-term memory as a value: events, emotives and metadata waiting to be learned. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kato_processor.matching import Events
+from kato_processor.naming import pattern_name
 
 Emotives = dict[str, float]
 Metadata = dict[str, Any]
@@ -34,8 +35,12 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """One pattern to be learned, with what was felt and noted meanwhile."""
+    """One pattern to be learned, with what was felt and noted meanwhile.
 
+    `name` is empty where there are too few symbols to be kept.
+    """
+
+    name: str
     events: Events
     emotives: list[Emotives] = field(default_factory=list)
     metadata: list[Metadata] = field(default_factory=list)
@@ -45,13 +50,13 @@ class Lesson:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Memory:
-    """One session's short-term memory.
+    """One session's short-term memory: a draft that the steps of one request change in place.
 
-    `time` counts observations. `percept` is the last observation as answered by percept-data.
-    `recalled` holds the events that the last observation saw, once learning has taken them away,
-    and `known` the newest pattern of the node at that moment (for cognition-data).
+    `time` counts observations. `percept` is the last observation. `recalled` holds the events that
+    it saw, once learning has taken them away, and `known` the node's newest pattern at that moment
+    (for cognition-data).
     """
 
     events: Events = field(default_factory=list)
@@ -65,6 +70,80 @@ class Memory:
 
     def to_document(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
+
+    def observe(
+        self,
+        observation: Observation,
+        event: list[str],
+        vectors: Sequence[NamedVector] = (),
+        *,
+        known: int = 0,
+    ) -> None:
+        """Take in one observation; an empty event is counted but not kept."""
+        self.time += 1
+        if event:
+            _keep(self.events, event)
+            self.recalled, self.known = None, known
+        if observation.emotives:
+            _keep(self.emotives, observation.emotives)
+        if observation.metadata:
+            _keep(self.metadata, observation.metadata)
+        for vector in vectors:
+            _keep(self.vectors, vector)
+        self.percept = {
+            "strings": sorted(observation.strings),
+            "vectors": observation.vectors,
+            "metadata": observation.metadata,
+        }
+
+    def percept_data(self) -> dict[str, Any]:
+        """The last observation as KATO shows it; its emotives are those of the whole memory."""
+        if not self.percept:
+            return {}
+        felt = self.percept.get("emotives")
+        return {
+            "strings": self.percept["strings"],
+            "vectors": self.percept["vectors"],
+            "emotives": average(self.emotives) if felt is None else felt,
+            "path": [],
+            "metadata": self.percept["metadata"],
+        }
+
+    def learn(self, *, keep_events: int = 0) -> Lesson:
+        """Take everything out as one lesson; `keep_events` of the newest events stay."""
+        lesson = Lesson(
+            name=pattern_name(self.events),
+            events=self.events,
+            emotives=self.emotives,
+            metadata=self.metadata,
+            vectors=self.vectors,
+        )
+        if self.percept:
+            self.percept.setdefault("emotives", average(self.emotives))
+        if self.recalled is None:
+            self.recalled = self.events
+        self.events = self.events[-keep_events:] if keep_events else []
+        self.emotives, self.metadata, self.vectors = [], [], []
+        return lesson
+
+    def auto_learn(self, mode: StmMode, max_pattern_length: int) -> Lesson | None:
+        """Learn when there are `max_pattern_length` events (0: never).
+
+        CLEAR empties the memory; ROLLING keeps its newest `max_pattern_length - 1` events. A single
+        event is emptied in both modes, and with a length of 1 ROLLING keeps a longer memory whole.
+        Source: KATO contract 2.4.
+        """
+        if not 0 < max_pattern_length <= len(self.events):
+            return None
+        if mode == "CLEAR" or len(self.events) == 1:
+            return self.learn()
+        return self.learn(keep_events=max_pattern_length - 1 or len(self.events))
+
+
+def _keep(entries: list[Any], entry: Any) -> None:
+    entries.append(entry)
+    if len(entries) > KEPT_ENTRIES:
+        del entries[0]
 
 
 def event_of(strings: Sequence[str], vector_names: Iterable[str], *, sort: bool) -> list[str]:
@@ -93,79 +172,3 @@ def united(known: Mapping[str, Sequence[str]], noted: Iterable[Metadata]) -> dic
         for key, value in entry.items():
             texts.setdefault(key, set()).add(str(value))
     return {key: sorted(values) for key, values in texts.items()}
-
-
-def observed(
-    memory: Memory,
-    observation: Observation,
-    event: list[str],
-    vectors: Sequence[NamedVector] = (),
-    *,
-    known: int = 0,
-) -> Memory:
-    """The memory after one observation; an empty event is counted but not kept."""
-    emotives = [*memory.emotives, observation.emotives] if observation.emotives else memory.emotives
-    metadata = [*memory.metadata, observation.metadata] if observation.metadata else memory.metadata
-    kept = emotives[-KEPT_ENTRIES:]
-    return replace(
-        memory,
-        events=[*memory.events, event][-KEPT_ENTRIES:] if event else memory.events,
-        emotives=kept,
-        metadata=metadata[-KEPT_ENTRIES:],
-        vectors=[*memory.vectors, *vectors][-KEPT_ENTRIES:],
-        time=memory.time + 1,
-        recalled=None if event else memory.recalled,
-        known=known if event else memory.known,
-        percept={
-            "strings": sorted(observation.strings),
-            "vectors": observation.vectors,
-            "emotives": average(kept),
-            "path": [],
-            "metadata": observation.metadata,
-        },
-    )
-
-
-def learned(memory: Memory, *, keep_events: int = 0) -> tuple[Memory, Lesson]:
-    """Take everything out as one lesson; `keep_events` of the newest events stay."""
-    lesson = Lesson(
-        events=memory.events,
-        emotives=memory.emotives,
-        metadata=memory.metadata,
-        vectors=memory.vectors,
-    )
-    after = replace(
-        memory,
-        events=memory.events[-keep_events:] if keep_events else [],
-        emotives=[],
-        metadata=[],
-        vectors=[],
-        recalled=memory.recalled if memory.recalled is not None else memory.events,
-    )
-    return after, lesson
-
-
-def is_full(memory: Memory, max_pattern_length: int) -> bool:
-    """Whether auto-learning is due: 0 disables it."""
-    return 0 < max_pattern_length <= len(memory.events)
-
-
-def auto_learned(memory: Memory, mode: StmMode, max_pattern_length: int) -> tuple[Memory, Lesson]:
-    """CLEAR empties the memory; ROLLING keeps its newest `max_pattern_length - 1` events.
-
-    A single event is emptied in both modes, and with a length of 1 ROLLING keeps a longer memory
-    whole. Source: KATO contract 2.4.
-    """
-    if mode == "CLEAR" or len(memory.events) == 1:
-        return learned(memory)
-    return learned(memory, keep_events=max_pattern_length - 1 or len(memory.events))
-
-
-def without_events(memory: Memory) -> Memory:
-    """Between the parts of a sequence: events go, accumulators stay."""
-    return replace(memory, events=[])
-
-
-def cleared() -> Memory:
-    """Everything forgotten, time included."""
-    return Memory()

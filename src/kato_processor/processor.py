@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kato_processor import memory as memories
 from kato_processor import steps
 from kato_processor.memory import Lesson, Memory, Observation
 from kato_processor.node import Node
 from kato_processor.nodes import Nodes
 from kato_processor.sessions import Session, Sessions
 from kato_processor.settings import Config, ProcessSettings, checked, effective
-from kato_processor.steps import Context, Observed, Run, SequenceOptions
+from kato_processor.steps import Context, Run, SequenceOptions
 from kato_processor.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,33 +61,34 @@ class Processor:
             config["sort_symbols"] = config["use_token_matching"]
 
         def step(workspace: Workspace, _node: Node) -> tuple[Workspace, None]:
-            return replace(workspace, config=workspace.config | config), None
+            return replace(workspace, config=workspace.config | config, lessons=[]), None
 
         self._change(session_id, step)
         return self.sessions.read(session_id)
 
-    def observe(self, session_id: str, observation: Observation) -> tuple[Workspace, Observed]:
-        def step(workspace: Workspace, node: Node) -> tuple[Workspace, Observed]:
-            seen = steps.observe(workspace.memory, observation, self._context(workspace, node))
-            lessons = [seen.lesson] if seen.lesson else []
-            return workspace.with_memory(seen.memory, lessons), seen
+    def observe(self, session_id: str, observation: Observation) -> tuple[Workspace, Lesson | None]:
+        """The workspace afterwards, and what was learned by itself."""
+
+        def step(workspace: Workspace, node: Node) -> tuple[Workspace, Lesson | None]:
+            lesson = steps.observe(workspace.memory, observation, self._context(workspace, node))
+            return workspace.teaching([lesson] if lesson else []), lesson
 
         return self._change(session_id, step)
 
     def observe_sequence(
         self, session_id: str, observations: Sequence[Observation], options: SequenceOptions
-    ) -> tuple[Workspace, int, Run]:
+    ) -> tuple[Workspace, tuple[int, Run]]:
         """The workspace afterwards, the length of the memory before, and what happened."""
 
         def step(workspace: Workspace, node: Node) -> tuple[Workspace, tuple[int, Run]]:
-            before = workspace.memory
+            memory = workspace.memory
+            length = len(memory.events)
             run = steps.observe_sequence(
-                before, observations, options, self._context(workspace, node)
+                memory, observations, options, self._context(workspace, node)
             )
-            return workspace.with_memory(run.memory, run.lessons), (len(before.events), run)
+            return workspace.teaching(run.lessons), (length, run)
 
-        workspace, (length, run) = self._change(session_id, step)
-        return workspace, length, run
+        return self._change(session_id, step)
 
     def learn(self, session_id: str) -> tuple[Workspace, Lesson]:
         """Learn the short-term memory and empty it; raises EmptyMemory."""
@@ -96,8 +96,8 @@ class Processor:
         def step(workspace: Workspace, _node: Node) -> tuple[Workspace, Lesson]:
             if not workspace.memory.events:
                 raise EmptyMemory
-            memory, lesson = memories.learned(workspace.memory)
-            return workspace.with_memory(memory, [lesson]), lesson
+            lesson = workspace.memory.learn()
+            return workspace.teaching([lesson]), lesson
 
         return self._change(session_id, step)
 
@@ -105,7 +105,7 @@ class Processor:
         """Empty the short-term memory."""
 
         def step(workspace: Workspace, _node: Node) -> tuple[Workspace, None]:
-            return workspace.with_memory(Memory()), None
+            return replace(workspace, memory=Memory(), lessons=[]), None
 
         return self._change(session_id, step)[0]
 

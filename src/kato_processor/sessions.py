@@ -15,6 +15,8 @@ from kato_sessions.model import DEFAULT_ID, SECOND_MS
 from kato_sessions.profile import KATO, Profile
 from kato_sessions.store import FROM_PROFILE, PAGE_MAX, Store
 
+_OWNER_MAX_CHARS = 256
+
 
 class SessionMissing(LookupError):
     """No live session has this id."""
@@ -59,8 +61,8 @@ class Sessions:
         try:
             made = self._store.create(
                 f"session-{uuid4().hex}-{time.time_ns() // 1_000_000}",
-                node_id=_owner("node_id", workspace.node_id),
-                user_id=_owner("user_id", user_id),
+                node_id=_owner(workspace.node_id),
+                user_id=_owner(user_id),
                 metadata=metadata,
                 ttl_ms=FROM_PROFILE if ttl_s is None else ttl_s * SECOND_MS,
             )
@@ -155,12 +157,9 @@ def _profile(settings: ProcessSettings) -> Profile:
     return replace(KATO, idle_ttl_ms=None, max_life_ms=ttl_ms)
 
 
-def _owner(name: str, value: str | None) -> str | None:
+def _owner(value: str | None) -> str | None:
     """The value where the store can list by it; the workspace keeps every node id as it is."""
-    try:
-        return model.checked_owner(name, value)
-    except InvalidSession:
-        return None
+    return value if value and len(value) <= _OWNER_MAX_CHARS and value.isprintable() else None
 
 
 def _seen(session: model.Session, workspace: Workspace) -> Session:

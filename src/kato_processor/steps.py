@@ -1,17 +1,15 @@
 """What one request does to a session's memory. Source: KATO contract 2.2 to 2.5.
 
-Every step goes from a memory to a memory plus the lessons to be learned; nothing is written here,
-so a step can be repeated when another process was faster.
+A step changes the draft of a memory and gives the lessons to be learned; nothing is written here,
+so a step can be repeated on a new draft when another process was faster.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from uuid import uuid4
 
-from kato_processor import memory as memories
-from kato_processor.memory import Lesson, Memory, NamedVector, Observation
-from kato_processor.naming import pattern_name
+from kato_processor.memory import Lesson, Memory, NamedVector, Observation, event_of
 from kato_processor.settings import Config
 
 Json = dict[str, Any]
@@ -30,18 +28,6 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """The memory after one observation; `lesson` is what it taught on its own."""
-
-    memory: Memory
-    lesson: Lesson | None = None
-
-    @property
-    def auto_learned(self) -> str | None:
-        return (pattern_name(self.lesson.events) or None) if self.lesson else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceOptions:
     learn_after_each: bool = False
     learn_at_end: bool = False
@@ -52,25 +38,22 @@ class SequenceOptions:
 class Run:
     """A sequence of observations under way, then its outcome."""
 
-    memory: Memory
     lessons: list[Lesson] = field(default_factory=list)
     results: list[Json] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     final: str | None = None
 
-    def learn(self) -> str:
-        self.memory, lesson = memories.learned(self.memory)
+    def learned(self, lesson: Lesson) -> str:
         self.lessons.append(lesson)
-        name = pattern_name(lesson.events)
-        self.names.append(name)
-        return name
+        self.names.append(lesson.name)
+        return lesson.name
 
 
 def unique_id(prefix: str) -> str:
-    return f"{prefix}-{uuid4().hex}"
+    return f"{prefix}-{os.urandom(16).hex()}"
 
 
-def observe(memory: Memory, observation: Observation, context: Context) -> Observed:
+def observe(memory: Memory, observation: Observation, context: Context) -> Lesson | None:
     """Add one observation; a memory grown to `max_pattern_length` is learned at once."""
     config = context.config
     names: set[str] = set()
@@ -78,13 +61,11 @@ def observe(memory: Memory, observation: Observation, context: Context) -> Obser
     if observation.vectors and config["indexer_type"] == "VI":
         names, vector = context.vector_symbols(observation.vectors)
         vectors = [vector]
-    event = memories.event_of(observation.strings, names, sort=config["sort_symbols"])
-    memory = memories.observed(memory, observation, event, vectors, known=context.newest_row)
-    length = config["max_pattern_length"]
-    if not event or not memories.is_full(memory, length):
-        return Observed(memory=memory)
-    memory, lesson = memories.auto_learned(memory, config["stm_mode"], length)
-    return Observed(memory=memory, lesson=lesson)
+    event = event_of(observation.strings, names, sort=config["sort_symbols"])
+    memory.observe(observation, event, vectors, known=context.newest_row)
+    if not event:
+        return None
+    return memory.auto_learn(config["stm_mode"], config["max_pattern_length"])
 
 
 def observe_sequence(
@@ -94,31 +75,30 @@ def observe_sequence(
     context: Context,
 ) -> Run:
     """Observe one after the other, learning and clearing between as asked."""
-    run = Run(memory=memory)
+    run = Run()
     for position, observation in enumerate(observations):
         if options.clear_stm_between and position:
-            run.memory = memories.without_events(run.memory)
-        if run.lessons:  # their rows are not known yet
-            context = replace(context, newest_row=_ANY_ROW)
-        seen = observe(run.memory, observation, context)
-        run.memory = seen.memory
-        if seen.lesson:
-            run.lessons.append(seen.lesson)
-        if options.learn_after_each and run.memory.events:
-            run.learn()
-        auto_learned = seen.auto_learned
+            memory.events = []
+        lesson = observe(memory, observation, context)
+        if lesson:
+            run.lessons.append(lesson)
+        if options.learn_after_each and memory.events:
+            run.learned(memory.learn())
+        auto_learned = (lesson and lesson.name) or None
         if auto_learned:
             run.names.append(auto_learned)
         run.results.append(
             {
                 "status": "okay",
                 "sequence_position": position,
-                "stm_length": len(run.memory.events),
-                "time": run.memory.time,
+                "stm_length": len(memory.events),
+                "time": memory.time,
                 "unique_id": observation.unique_id or unique_id("seq-obs"),
                 "auto_learned_pattern": auto_learned,
             }
         )
-    if options.learn_at_end and run.memory.events:
-        run.final = run.learn()
+        if run.lessons and context.newest_row != _ANY_ROW:
+            context = replace(context, newest_row=_ANY_ROW)  # their rows are not known yet
+    if options.learn_at_end and memory.events:
+        run.final = run.learned(memory.learn())
     return run

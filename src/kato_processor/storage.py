@@ -23,7 +23,7 @@ from typing import Any
 
 from kato_processor.matching import Events, flat
 from kato_processor.memory import Emotives, Lesson, NamedVector, average, united, window
-from kato_processor.naming import MIN_SYMBOLS, pattern_hash
+from kato_processor.naming import bare
 
 _BUSY_S = 10.0
 _SCHEMA = """
@@ -164,10 +164,10 @@ class Storage:
     def _learn(self, lesson: Lesson, persistence: int, revision: int) -> None:
         self._learn_vectors(lesson.vectors)
         symbols = flat(lesson.events)
-        if len(symbols) < MIN_SYMBOLS:
+        if not lesson.name:
             return
         events = json.dumps(lesson.events, ensure_ascii=False, separators=(",", ":"))
-        row = (pattern_hash(lesson.events), events, len(symbols), revision)
+        row = (bare(lesson.name), events, len(symbols), revision)
         pattern = self._number(_LEARN, row)
         if lesson.emotives or lesson.metadata:
             self._note(pattern, lesson, persistence)

@@ -51,14 +51,10 @@ class Workspace:
             lesson_number=document["lesson_number"],
         )
 
-    def with_memory(self, memory: Memory, lessons: Sequence[Lesson] = ()) -> Self:
-        """The next state; earlier lessons must have been learned."""
-        return replace(
-            self,
-            memory=memory,
-            lessons=list(lessons),
-            lesson_number=self.lesson_number + bool(lessons),
-        )
+    def teaching(self, lessons: Sequence[Lesson]) -> Self:
+        """With these lessons on their way; earlier ones must have been learned."""
+        number = self.lesson_number + bool(lessons)
+        return replace(self, lessons=list(lessons), lesson_number=number)
 
     def batch(self) -> Batch | None:
         """The lessons on their way to the node."""

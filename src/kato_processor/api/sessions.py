@@ -22,7 +22,6 @@ from kato_processor.api.replies import (
 )
 from kato_processor.matching import flat
 from kato_processor.memory import Observation, VectorDimensionError
-from kato_processor.naming import pattern_name
 from kato_processor.processor import EmptyMemory
 from kato_processor.sessions import Session, SessionMissing
 from kato_processor.settings import InvalidSettings
@@ -206,16 +205,17 @@ async def observe(request: Request) -> Reply:
     def work(session_id: str, body: Json) -> Any:
         return processor.observe(session_id, Observation(**body))
 
-    workspace, seen = await on_session(request, work, bodies.observation)
+    workspace, lesson = await on_session(request, work, bodies.observation)
+    memory = workspace.memory
     return Reply(
         {
             "status": "okay",
             "session_id": request.path_params["session_id"],
             "processor_id": workspace.node_id,
-            "stm_length": len(seen.memory.events),
-            "time": seen.memory.time,
+            "stm_length": len(memory.events),
+            "time": memory.time,
             "unique_id": unique_id("obs"),
-            "auto_learned_pattern": seen.auto_learned,
+            "auto_learned_pattern": (lesson and lesson.name) or None,
         }
     )
 
@@ -227,14 +227,14 @@ async def observe_sequence(request: Request) -> Reply:
         observations, options = bodies.sequence_parts(body)
         return options, processor.observe_sequence(session_id, observations, options)
 
-    options, (workspace, before, run) = await on_session(request, work, bodies.sequence)
+    options, (workspace, (before, run)) = await on_session(request, work, bodies.sequence)
     return Reply(
         {
             "status": "completed",
             "processor_id": workspace.node_id,
             "observations_processed": len(run.results),
             "initial_stm_length": before,
-            "final_stm_length": len(run.memory.events),
+            "final_stm_length": len(workspace.memory.events),
             "results": run.results,
             "auto_learned_patterns": run.names,
             "final_learned_pattern": run.final,
@@ -262,14 +262,13 @@ async def clear_all(request: Request) -> Reply:
 
 async def learn(request: Request) -> Reply:
     _, lesson = await on_session(request, context_of(request).processor.learn)
-    name = pattern_name(lesson.events)
     return Reply(
         {
             "status": "learned",
-            "pattern_name": name,
+            "pattern_name": lesson.name,
             "session_id": request.path_params["session_id"],
             "processor_id": None,
-            "message": f"Learned pattern {name} from 0 events",  # KATO counts after emptying
+            "message": f"Learned pattern {lesson.name} from 0 events",  # KATO counts after emptying
         }
     )
 
@@ -321,7 +320,7 @@ async def percept_data(request: Request) -> Reply:
     session = await on_session(request, context_of(request).processor.settled)
     return Reply(
         {
-            "percept_data": session.workspace.memory.percept,
+            "percept_data": session.workspace.memory.percept_data(),
             "session_id": session.id,
             "node_id": session.workspace.node_id,
         }
