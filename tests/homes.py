@@ -61,6 +61,7 @@ class Home:
     ports: range
     gateway_port: int
     environ: dict[str, str] = field(default_factory=dict)
+    _managers: list[Manager] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.environ = {
@@ -86,7 +87,9 @@ class Home:
 
     def manager(self, notes: list[str] | None = None) -> Manager:
         told = [] if notes is None else notes
-        return Manager.of(self.settings, self.environ, on_note=told.append)
+        manager = Manager.of(self.settings, self.environ, on_note=told.append)
+        self._managers.append(manager)
+        return manager
 
     def spec(self, instance_id: str = "a", *, listen: str = "fd", **values: Any) -> InstanceSpec:
         """An echo processor; `echo` is its behaviour."""
@@ -149,6 +152,9 @@ class Home:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
+        for manager in self._managers:
+            for child in getattr(manager.runtimes["local"], "_children", {}).values():
+                child.wait()
 
 
 def echo_command(listen: str) -> tuple[str, ...]:
