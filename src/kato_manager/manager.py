@@ -22,6 +22,7 @@ from kato_manager.errors import (
     PortTaken,
     RuntimeUnavailable,
 )
+from kato_manager.files import make_private
 from kato_manager.model import (
     Handle,
     Instance,
@@ -33,6 +34,7 @@ from kato_manager.model import (
 from kato_manager.observation import Seen
 from kato_manager.registry import Instances, Registry, touched
 from kato_manager.reservation import Reservations, begin
+from kato_manager.runtimes.base import Binds
 from kato_manager.settings import Settings
 
 PORT_ATTEMPTS = 5
@@ -247,7 +249,7 @@ class Manager:
         """Hold the instance's own lock, waiting for another command's slow work if need be."""
         names.check_id(instance_id)
         path = self._lock_path(instance_id)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         timeout_s = self.settings.lock_timeout_s + longest_s
         what = f"instance {instance_id!r}"
         with lock.held(path, what=what, timeout_s=timeout_s, on_wait=self._note):
@@ -290,7 +292,8 @@ class Manager:
         verb = "restart" if recorded else "start"
         handle = None
         try:
-            instance, handle = self._started(instance, listener)
+            limit_s = instance.spec.ready_timeout_s if timeout_s is None else timeout_s
+            instance, handle = self._started(instance, listener, limit_s if wait else 0)
             self._record(touched(instance, handle=handle))
             crash_point(f"{verb}.launched")
             if wait:
@@ -301,19 +304,27 @@ class Manager:
             raise
         return self._record(touched(instance, status=Status.RUNNING, handle=handle, operation=None))
 
-    def _started(self, instance: Instance, listener: socket.socket) -> tuple[Instance, Handle]:
-        """Launch it; where the engine's own bind loses the port to a stranger, on the next one."""
-        runtime = self.runtimes[instance.runtime]
+    def _started(
+        self, instance: Instance, listener: socket.socket, limit_s: float
+    ) -> tuple[Instance, Handle]:
+        """Launch it; where its own bind loses the port to a stranger, on the next one."""
         if instance.spec.launch.services and instance.runtime != "local":
             self.runtimes.services.ensure(instance.spec.launch.services)
         for _ in range(PORT_ATTEMPTS - 1):
             try:
-                return instance, runtime.start(instance, listener)
+                return instance, self._bound(instance, listener, limit_s)
             except PortTaken as error:
                 if instance.spec.strict_port:
                     raise
                 instance, listener = self._reservations.move(instance, error)
-        return instance, runtime.start(instance, listener)
+        return instance, self._bound(instance, listener, limit_s)
+
+    def _bound(self, instance: Instance, listener: socket.socket, limit_s: float) -> Handle:
+        runtime = self.runtimes[instance.runtime]
+        handle = runtime.start(instance, listener)
+        if isinstance(runtime, Binds):
+            runtime.await_bind(handle, limit_s)
+        return handle
 
     def _wait_until_ready(
         self, instance: Instance, handle: Handle, timeout_s: float | None

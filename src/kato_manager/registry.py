@@ -23,7 +23,7 @@ from typing import Any
 
 from kato_manager import lock
 from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
-from kato_manager.files import write_atomically
+from kato_manager.files import make_private, write_atomically
 from kato_manager.model import (
     Instance,
     InstanceSpec,
@@ -177,7 +177,7 @@ class Registry:
         Leaving normally writes what changed; an exception writes nothing. Keep slow work outside.
         Raises `RegistryLocked`, `RegistryCorrupt`, `RegistryReadOnly`.
         """
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.home)
         with lock.held(
             self._lock,
             what="the registry",

@@ -84,11 +84,24 @@ class Runtime(Protocol):
     def find(self) -> list[Found]:
         """Everything this engine holds for any registry of ours, in one request."""
 
-    def recover(self, instance: Instance) -> Handle | None:
-        """The handle of what a start of this very operation launched before it could record it."""
+    def recover(self, instance: Instance) -> Found | None:
+        """Tidy up after the instance's operation, whose process has died, and say what serves.
+
+        At most one thing of the instance is left: what the operation started, if it did, else what
+        was there before. `operation.replaces` and `handle` may name the latter.
+        """
 
     def purge(self, instance: Instance) -> None:
         """Delete the instance's data; it must not run."""
+
+
+@runtime_checkable
+class Binds(Protocol):
+    def await_bind(self, handle: Handle, timeout_s: float) -> None:
+        """Return when what was started listens on its port itself, has died, or the time is up.
+
+        Raises `PortTaken` when a stranger listens there instead; nothing is left behind then.
+        """
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from kato_manager import process
 from kato_manager.errors import PortTaken, StartFailed
-from kato_manager.files import write_atomically
+from kato_manager.files import make_private, write_atomically
 from kato_manager.model import Handle, Instance, Json, instance_from_json, to_json
 from kato_manager.runtimes.base import Found, Observed, Usage
 
@@ -58,14 +58,34 @@ class LocalRuntime:
             child = self._spawn(instance, folder, port, passed)
         handle = _handle(child.pid, instance, port)
         _write_record(folder, instance, handle)
-        if passed is None:
-            self._verify_bind(handle, instance.spec.ready_timeout_s)
         return handle
 
+    def await_bind(self, handle: Handle, timeout_s: float) -> None:
+        if handle["listen"] == "fd":
+            return
+        deadline = time.monotonic() + timeout_s
+        while self.inspect(handle).state == "running" and time.monotonic() < deadline:
+            if _answers(handle["port"]):
+                break
+            time.sleep(_POLL_S)
+        if _answers(handle["port"]) and not _listens(handle):
+            self._end(handle, grace_s=0)
+            raise PortTaken(f"port {handle['port']} was taken before the instance could bind it")
+
     def stop(self, handle: Handle, *, grace_s: float) -> None:
+        if not self._end(handle, grace_s):
+            return
+        if not _wait_until_silent(handle["port"]):
+            raise StartFailed(
+                f"port {handle['port']} is still served although the instance has ended",
+                hint=f"see who holds it: ss -ltnp sport = :{handle['port']}",
+            )
+
+    def _end(self, handle: Handle, grace_s: float) -> bool:
+        """End every process of the instance; False when there was none."""
         if not _members(handle):
             self._reap(handle)
-            return
+            return False
         if not (
             self._signal_until_gone(handle, signal.SIGTERM, grace_s)
             or self._signal_until_gone(handle, signal.SIGKILL, _FORCED_END_S)
@@ -75,11 +95,7 @@ class LocalRuntime:
                 f"process {left} did not end, not even when killed",
                 hint=f"it waits for the kernel, see why: ps -o pid,stat,wchan,cmd -p {left}",
             )
-        if not _wait_until_silent(handle["port"]):
-            raise StartFailed(
-                f"port {handle['port']} is still served although the instance has ended",
-                hint=f"see who holds it: ss -ltnp sport = :{handle['port']}",
-            )
+        return True
 
     def replace(
         self,
@@ -94,7 +110,7 @@ class LocalRuntime:
             self.stop(old, grace_s=new.spec.grace_s)
         try:
             handle = self.start(new, listener or _listen(old["port"]))
-            self._ready_or_stop(handle, ready)
+            self._ready_or_stop(new, handle, ready)
         except BaseException:
             self._bring_back(folder, record, old)
             raise
@@ -146,7 +162,8 @@ class LocalRuntime:
         return _found(instance, alive[0]) if alive else None
 
     def purge(self, instance: Instance) -> None:
-        shutil.rmtree(self._folders / instance.spec.container, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._folders / instance.spec.container)
 
     def exec(self, handle: Handle, command: tuple[str, ...], *, tty: bool) -> int:
         """Run in the instance's folder and environment; the terminal is ours anyway."""
@@ -172,7 +189,7 @@ class LocalRuntime:
 
     def _prepare(self, instance: Instance) -> Path:
         folder = self._folders / instance.spec.container
-        (folder / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder / "data")
         log = folder / "processor.log"
         if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
             log.replace(folder / "processor.log.1")
@@ -249,19 +266,11 @@ class LocalRuntime:
         if child and child.poll() is not None:
             del self._children[handle["pid"]]
 
-    def _verify_bind(self, handle: Handle, timeout_s: float) -> None:
-        """Wait until the instance itself listens on its port; `PortTaken` when a stranger does."""
-        deadline = time.monotonic() + timeout_s
-        while self.inspect(handle).state == "running" and time.monotonic() < deadline:
-            if _listens(handle):
-                return
-            time.sleep(_POLL_S)
-        if _answers(handle["port"]) and not _listens(handle):
-            self.stop(handle, grace_s=0)
-            raise PortTaken(f"port {handle['port']} was taken before the instance could bind it")
-
-    def _ready_or_stop(self, handle: Handle, ready: Callable[[Handle], None]) -> None:
+    def _ready_or_stop(
+        self, new: Instance, handle: Handle, ready: Callable[[Handle], None]
+    ) -> None:
         try:
+            self.await_bind(handle, new.spec.ready_timeout_s)
             ready(handle)
         except BaseException:
             self.stop(handle, grace_s=0)
@@ -306,6 +315,7 @@ def _handle(pid: int, instance: Instance, port: int) -> Handle:
         "started": process.identity(pid) or "",
         "operation": _operation_id(instance),
         "folder": instance.spec.container,
+        "listen": instance.spec.launch.listen,
         "port": port,
     }
 
