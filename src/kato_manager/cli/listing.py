@@ -1,17 +1,17 @@
 """`list`, `status` and `inspect`: what there is, as recorded and as it is."""
 
 import os
-from typing import Any
 
 import typer
 
 from kato_manager import liveness
 from kato_manager.cli import output
 from kato_manager.cli.options import As, Format, Group, Id, Label, Quiet, Words
-from kato_manager.model import Instance, timestamp
+from kato_manager.model import Instance
 from kato_manager.registry import Instances, Registry
 from kato_manager.selection import select
 from kato_manager.settings import Settings
+from kato_manager.view import details, summary
 
 COLUMNS = ("ID", "NAME", "STATUS", "PORT", "RUNTIME", "URL")
 
@@ -83,43 +83,7 @@ def inspect(instance: Id) -> None:
     manager = open_manager()
     (chosen,) = select(manager.registry.read(), [instance])[:1]
     (seen,) = manager.status([chosen])
-    output.document(
-        "instance", {**summary(chosen, seen.word, manager.settings), **_details(chosen)}
-    )
-
-
-def summary(instance: Instance, word: str, settings: Settings) -> dict[str, Any]:
-    """An instance in JSON answers; keys are only ever added."""
-    spec = instance.spec
-    return {
-        "id": instance.id,
-        "name": spec.name,
-        "container": spec.container,
-        "api_port": instance.port,
-        "status": word,
-        "updated": timestamp(instance.updated_at),
-        "url": instance.url,
-        "gateway_url": f"http://localhost:{settings.gateway_port}/{instance.id}",
-        "runtime": instance.runtime,
-        "template": spec.template,
-        "group": spec.group,
-        "labels": dict(spec.labels),
-        "settings": dict(spec.settings),
-        "reason": instance.reason,
-    }
-
-
-def _details(instance: Instance) -> dict[str, Any]:
-    from kato_manager.model import to_json
-
-    return {
-        "spec": to_json(instance.spec),
-        "fingerprint": instance.spec.fingerprint,
-        "handle": instance.handle,
-        "origin": instance.origin,
-        "created": timestamp(instance.created_at),
-        "operation": instance.operation and to_json(instance.operation),
-    }
+    output.document("instance", {**summary(chosen, seen.word, manager.settings), **details(chosen)})
 
 
 def _read(settings: Settings) -> Instances:
