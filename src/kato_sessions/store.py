@@ -201,11 +201,10 @@ class Store:
         def change(found: Session | None) -> Write | None:
             nonlocal stored
             session = self._live(session_id, found)
-            if idempotency_key and (
-                earlier := self.backend.keyed_items(session_id, idempotency_key)
-            ):
-                stored = tuple(earlier)
-                return None
+            if key:
+                stored = tuple(self.backend.keyed_items(session_id, key))
+                if stored:
+                    return None
             stored = life.numbered(session, checked, self.clock(), key)
             session = self._written(session, clean)
             counters = life.counted(session.counters, stored)
@@ -338,7 +337,7 @@ class Store:
         def change(found: Session | None) -> Write:
             session = self._live(session_id, found)
             now = self.clock()
-            return Write(session=life.expired(session, now, now, self.profile.keep_expired_ms))
+            return Write(session=life.expired(session, now, now, self._keep_expired_ms()))
 
         return self._changed("expire", session_id, change)
 
@@ -355,7 +354,7 @@ class Store:
             if not found or not ended:
                 return None
             expired_at = found.expires_at or now
-            return Write(session=life.expired(found, now, expired_at, self.profile.keep_expired_ms))
+            return Write(session=life.expired(found, now, expired_at, self._keep_expired_ms()))
 
         self.backend.update(session_id, change)
         return ended
@@ -442,9 +441,7 @@ class Store:
             now = self.clock()
             if found is None or not found.is_live(now):
                 return None
-            if self.profile.on_expire == "archive":
-                return Write(session=replace(found, expires_at=now, version=found.version + 1))
-            return Write(session=life.expired(found, now, now, self.profile.keep_expired_ms))
+            return Write(session=life.expired(found, now, now, self._keep_expired_ms()))
 
         self.backend.update(session_id, change)
         self._note("evict", session_id)
@@ -523,6 +520,10 @@ class Store:
         idle = idle if idle_ttl_ms == FROM_PROFILE else idle_ttl_ms
         most = most if max_life_ms == FROM_PROFILE else max_life_ms
         return checked_ttl("idle_ttl_ms", idle), checked_ttl("max_life_ms", most)
+
+    def _keep_expired_ms(self) -> int | None:
+        """What is to be archived is due at once, until the archive has it."""
+        return 0 if self.profile.on_expire == "archive" else self.profile.keep_expired_ms
 
     def _note(self, action: str, session_id: str, **facts: Any) -> None:
         if self._audit:

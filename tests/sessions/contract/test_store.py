@@ -229,7 +229,8 @@ def test_an_append_with_a_key_happens_once(store):
     store.create("s")
     first = store.append("s", [Item(content="a"), Item(content="b")], idempotency_key='k"1')
     again = store.append("s", [Item(content="a"), Item(content="b")], idempotency_key='k"1')
-    store.append("s", [Item(content="c")], idempotency_key="k2")
+    store.append("s", [Item(content="c", idempotency_key="k2")])
+    store.append("s", [Item(content="c", idempotency_key="k2")])
 
     assert again == first
     assert said(store, "s") == ["a", "b", "c"]
