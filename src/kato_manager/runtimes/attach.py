@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 _CHUNK = 65536
+_STDERR = 2
 _POLL_S = 0.02
 
 
@@ -28,20 +29,28 @@ def lines(chunks: Iterable[bytes]) -> Iterator[str]:
         yield rest.decode(errors="replace")
 
 
+@contextmanager
+def disconnected_after(stream: Any) -> Iterator[Any]:
+    """A stream of the SDK, whose own `close` forgets the connection below it."""
+    try:
+        yield stream
+    finally:
+        stream._response.close()  # noqa: SLF001 - the SDK offers no other way to it
+
+
 def run(api: "APIClient", container_id: str, command: tuple[str, ...], *, tty: bool) -> int:
     """Run a command in a container with our stdin, stdout and stderr; its exit code."""
     from docker.utils.socket import frames_iter
 
     made = api.exec_create(container_id, list(command), stdin=True, tty=tty)["Id"]
-    stream: Any = api.exec_start(made, tty=tty, socket=True)
-    raw: socket.socket = getattr(stream, "_sock", stream)  # the SDK hides it when it is plain HTTP
-    threading.Thread(target=_send_stdin, args=(raw,), daemon=True).start()
-    with _terminal(api, made) if tty else nullcontext():
-        for number, data in frames_iter(stream, tty):  # type: ignore[no-untyped-call]
-            out = sys.stderr if number == 2 else sys.stdout  # noqa: PLR2004 - as in file descriptors
-            out.buffer.write(data)
-            out.flush()
-    stream.close()
+    with disconnected_after(api.exec_start(made, tty=tty, socket=True)) as stream:
+        raw = getattr(stream, "_sock", stream)  # plain HTTP comes wrapped
+        threading.Thread(target=_send_stdin, args=(raw,), daemon=True).start()
+        with _terminal(api, made) if tty else nullcontext():
+            for number, data in frames_iter(stream, tty):  # type: ignore[no-untyped-call]
+                out = sys.stderr if number == _STDERR else sys.stdout
+                out.buffer.write(data)
+                out.flush()
     return _exit_code(api, made)
 
 

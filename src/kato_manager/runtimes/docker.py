@@ -7,7 +7,7 @@ Nothing is stopped or removed before its labels say that it is ours.
 import dataclasses
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -102,7 +102,7 @@ class DockerRuntime:
             container_id = self._existing(handle)
             wanted: Any = "all" if tail is None else tail
             chunks = self.engine.api.logs(container_id, stream=True, follow=follow, tail=wanted)
-            with closing(chunks):
+            with attach.disconnected_after(chunks):
                 yield from attach.lines(chunks)
 
     def find(self) -> list[Found]:

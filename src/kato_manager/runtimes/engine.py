@@ -4,6 +4,7 @@ The docker SDK costs 140 ms to import, so that happens at the first request, not
 """
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,14 +107,16 @@ class Engine:
         from docker.errors import DockerException
         from requests.exceptions import RequestException
 
+        parameters = self._parameters()
         try:
+            _knock(parameters["base_url"])
             return APIClient(
-                **self._parameters(),
+                **parameters,
                 version="auto",
                 timeout=ANSWER_TIMEOUT_S,
                 max_pool_size=MAX_CONNECTIONS,
             )
-        except (DockerException, RequestException) as error:
+        except (DockerException, RequestException, OSError) as error:
             raise self.unavailable(error) from error
 
     def _parameters(self) -> dict[str, Any]:
@@ -142,8 +145,8 @@ class Engine:
 
     def _podman_socket(self) -> str:
         directory = self._environ.get("XDG_RUNTIME_DIR") or "/run"
-        socket = Path(directory, "podman", "podman.sock")
-        return f"unix://{socket}" if socket.exists() else ""
+        path = Path(directory, "podman", "podman.sock")
+        return f"unix://{path}" if path.exists() else ""
 
     def _identified(self) -> tuple[str, str]:
         if self._identity is None:
@@ -156,6 +159,13 @@ class Engine:
             else:
                 self._identity = "docker", facts["ID"]
         return self._identity
+
+
+def _knock(endpoint: str) -> None:
+    """OSError when nobody listens on a Unix socket, before the SDK leaks its own."""
+    if endpoint.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(endpoint.removeprefix("unix://"))
 
 
 def explanation(error: "APIError") -> str:

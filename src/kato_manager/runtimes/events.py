@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kato_manager.errors import RuntimeUnavailable
-from kato_manager.runtimes import container
+from kato_manager.runtimes import attach, container
 from kato_manager.runtimes.base import Event
 from kato_manager.runtimes.engine import Engine
 
@@ -51,7 +51,9 @@ def _stream(engine: Engine, registry_id: str, since_ns: int) -> Iterator[Mapping
     seconds, nanoseconds = divmod(since_ns, 10**9)
     wanted = {"type": "container", "label": f"{container.REGISTRY}={registry_id}"}
     since: Any = f"{seconds}.{nanoseconds:09d}"  # the SDK's own types know whole seconds only
-    return engine.api.events(since=since, filters=wanted, decode=True)
+    stream = engine.api.events(since=since, filters=wanted, decode=True)
+    with attach.disconnected_after(stream):
+        yield from stream
 
 
 def _event(item: Mapping[str, Any]) -> Event | None:

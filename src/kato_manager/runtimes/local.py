@@ -252,6 +252,7 @@ class LocalRuntime:
             waits = signalled and process.is_alive(handle["pid"], handle["started"])
             members = [handle["pid"]] if waits else _members(handle)
             if not members:
+                self._reap(handle)
                 return True
             for pid in set(members) - signalled:
                 with suppress(ProcessLookupError):
