@@ -283,6 +283,12 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def now() -> datetime:
+    """The present to the millisecond, as it is stored: what is recorded is read back equal."""
+    present = datetime.now(UTC)
+    return present.replace(microsecond=present.microsecond // 1000 * 1000)
+
+
 def moment(text: str) -> datetime:
     """Read a stored time; one without a zone, as the guide's file has it, is local time."""
     return datetime.fromisoformat(text).astimezone(UTC)

@@ -31,6 +31,7 @@ from kato_manager.model import (
     Launch,
     Status,
     moment,
+    now,
     operation_from_json,
     spec_from_json,
     timestamp,
@@ -365,4 +366,4 @@ def _moment(text: Json) -> datetime:
 
 def touched(instance: Instance, **changes: Any) -> Instance:
     """The instance with changes, updated now."""
-    return replace(instance, **{"updated_at": datetime.now(UTC), **changes})
+    return replace(instance, **{"updated_at": now(), **changes})

@@ -5,12 +5,11 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 
 from kato_manager import names, ports, process
 from kato_manager.engines import Runtimes
 from kato_manager.errors import InstanceExists, PortTaken
-from kato_manager.model import Handle, Instance, InstanceSpec, Operation, Status, Verb
+from kato_manager.model import Handle, Instance, InstanceSpec, Operation, Status, Verb, now
 from kato_manager.registry import Instances, Registry, touched
 from kato_manager.settings import Settings
 
@@ -35,7 +34,7 @@ class Reservations:
     ) -> tuple[Instance, socket.socket]:
         """Decide runtime and port, and write down what we are about to do."""
         runtime = self._runtime_for(spec, recorded)
-        now = datetime.now(UTC)
+        present = now()
         with self._reserving() as reserved, self._registry.edit() as instances:
             _refuse_clash(spec, instances)
             listener = self._choose_port(spec, instances, reserved)
@@ -45,8 +44,8 @@ class Reservations:
                 runtime=runtime,
                 operation=begin("restart" if recorded else "start"),
                 origin=origin,
-                created_at=recorded.created_at if recorded else now,
-                updated_at=now,
+                created_at=recorded.created_at if recorded else present,
+                updated_at=present,
             )
             instances[spec.id] = instance
         return instance, listener
@@ -132,7 +131,7 @@ def begin(verb: Verb, *, replaces: Handle | None = None) -> Operation:
         verb=verb,
         pid=os.getpid(),
         started=process.own_identity(),
-        since=datetime.now(UTC),
+        since=now(),
         replaces=replaces,
     )
 
