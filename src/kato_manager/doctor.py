@@ -1,11 +1,11 @@
 """What is wrong between the registry and the world, and how each of it is mended."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from kato_manager.errors import InstanceNotFound, RuntimeUnavailable
+from kato_manager.errors import InstanceNotFound, KatoError, RuntimeUnavailable
 from kato_manager.manager import Manager
 from kato_manager.model import Instance, Status
 from kato_manager.registry import touched
@@ -13,7 +13,9 @@ from kato_manager.runtimes.base import Found
 
 ORPHAN_GRACE = timedelta(seconds=30)  # a start somewhere may be about to record it
 
-Trouble = Literal["unfinished", "gone", "interrupted", "orphan", "remains", "young", "unreachable"]
+Trouble = Literal[
+    "registry", "unfinished", "gone", "failed", "orphan", "remains", "young", "unreachable"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +32,19 @@ class Finding:
 
 def diagnose(manager: Manager, *, now: datetime | None = None) -> list[Finding]:
     """Everything that is wrong; changes nothing. One request per engine."""
-    return [*_entries(manager), *_strays(manager, now or datetime.now(UTC))]
+    return [*_file(manager), *_entries(manager), *_strays(manager, now or datetime.now(UTC))]
 
 
 def mend(manager: Manager, finding: Finding) -> str:
     """Put one thing right; says what was done. Raises `KatoError` when it can not be."""
     match finding.trouble:
+        case "registry":
+            manager.registry.ensure_id()  # any write repairs it
+            return "written again"
         case "unfinished":
             manager.settle_all()
             return "settled"
-        case "gone" | "interrupted":
+        case "gone" | "failed":
             return _bring_back(manager, finding.instance_id)
         case "orphan":
             adopt(manager, finding)
@@ -49,6 +54,28 @@ def mend(manager: Manager, finding: Finding) -> str:
             return "removed"
         case "young" | "unreachable":
             return "left alone"
+
+
+def mend_all(manager: Manager, on_step: Callable[[Finding, str], None]) -> list[Finding]:
+    """Mend whatever can be; `on_step` is told each outcome. Returns what is still wrong.
+
+    Settling an operation may show the next trouble, so it looks again until nothing new turns up.
+    """
+    tried: set[tuple[Trouble, str]] = set()
+    while fresh := [
+        one for one in diagnose(manager) if (one.trouble, one.instance_id) not in tried
+    ]:
+        for one in fresh:
+            tried.add((one.trouble, one.instance_id))
+            on_step(one, _attempt(manager, one))
+    return diagnose(manager)
+
+
+def _attempt(manager: Manager, finding: Finding) -> str:
+    try:
+        return mend(manager, finding)
+    except KatoError as problem:
+        return f"not mended: {problem}"
 
 
 def adopt(manager: Manager, finding: Finding) -> Instance:
@@ -85,6 +112,11 @@ def _bring_back(manager: Manager, instance_id: str) -> str:
     return "running again"
 
 
+def _file(manager: Manager) -> Iterator[Finding]:
+    for note in manager.registry.read().notes:
+        yield Finding(trouble="registry", instance_id="", text=note, command="kato doctor --fix")
+
+
 def _entries(manager: Manager) -> Iterator[Finding]:
     """What is recorded but not so."""
     for seen in manager.status():
@@ -102,8 +134,8 @@ def _entries(manager: Manager) -> Iterator[Finding]:
         elif one.status is Status.RUNNING and seen.observed.state != "running":
             text = f"was running, now its {_thing(one)} is {seen.observed.state}"
             yield Finding(trouble="gone", instance_id=one.id, text=text, command=start)
-        elif one.status is Status.STOPPED and "interrupted" in one.reason:
-            yield Finding(trouble="interrupted", instance_id=one.id, text=one.reason, command=start)
+        elif one.status is Status.FAILED:
+            yield Finding(trouble="failed", instance_id=one.id, text=one.reason, command=start)
 
 
 def _strays(manager: Manager, now: datetime) -> Iterator[Finding]:

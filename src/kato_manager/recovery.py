@@ -13,7 +13,7 @@ def settle(registry: Registry, runtimes: Runtimes, instance: Instance) -> Instan
     """Finish or undo the operation of an instance whose owner has died; what is recorded then.
 
     A start is undone and a stop is finished: None, nothing is left. A restart or replacement ends
-    with what serves, or with a stopped instance that says why. Hold the instance's lock.
+    with what serves, or with a failed instance that says why. Hold the instance's lock.
     """
     operation = instance.operation
     if operation is None:
@@ -30,8 +30,19 @@ def settle(registry: Registry, runtimes: Runtimes, instance: Instance) -> Instan
             registry, instance, _serving(instance, found.instance, found.observed.handle)
         )
     reason = f"its {operation.verb} was interrupted; bring it back: kato start --id {instance.id}"
-    stopped = touched(instance, status=Status.STOPPED, operation=None, reason=reason)
-    return _record(registry, instance, stopped)
+    failed = touched(instance, status=Status.FAILED, operation=None, reason=reason)
+    return _record(registry, instance, failed)
+
+
+def give_up(registry: Registry, instance: Instance, reason: str) -> None:
+    """Record as failed what is not brought back, unless somebody has changed it meanwhile.
+
+    The handle stays: it finds the log.
+    """
+    with registry.edit() as instances:
+        current = instances.get(instance.id)
+        if current and current.operation is None and current.handle == instance.handle:
+            instances[instance.id] = touched(current, status=Status.FAILED, reason=reason)
 
 
 def survivors(runtimes: Runtimes, registry_id: str | None) -> Iterator[Instance]:

@@ -29,19 +29,21 @@ def doctor(
 
     Exit code 1 when something is (still) wrong.
     """
-    from kato_manager.doctor import diagnose
+    from kato_manager import doctor as examination
 
     manager = _manager()
-    findings = diagnose(manager)
-    outcomes = [_mend(manager, one) if fix else "" for one in findings]
+    outcomes: list[tuple[Finding, str]] = []
     if fix:
+        with output.progress("mending"):
+            left = examination.mend_all(manager, lambda one, done: outcomes.append((one, done)))
         _gateway_again(manager)
-    left = diagnose(manager) if fix else findings
-    if format_ is Format.json:
-        rows = zip(findings, outcomes, strict=True)
-        output.document("findings", [_as_json(one, outcome) for one, outcome in rows])
     else:
-        for one, outcome in zip(findings, outcomes, strict=True):
+        left = examination.diagnose(manager)
+        outcomes = [(one, "") for one in left]
+    if format_ is Format.json:
+        output.document("findings", [_as_json(one, outcome) for one, outcome in outcomes])
+    else:
+        for one, outcome in outcomes:
             _print(one, outcome)
         if not left:
             output.talk("all is well")
@@ -105,17 +107,6 @@ def _manager() -> "Manager":
     return open_manager(settle=False)
 
 
-def _mend(manager: "Manager", finding: "Finding") -> str:
-    from kato_manager.doctor import mend
-    from kato_manager.errors import KatoError
-
-    try:
-        with output.progress(f"mending {finding.instance_id or finding.runtime}"):
-            return mend(manager, finding)
-    except KatoError as problem:
-        return f"not mended: {problem}"
-
-
 def _gateway_again(manager: "Manager") -> None:
     """Bring the gateway back where it was up before the machine went down."""
     from kato_manager.errors import PortTaken
@@ -162,7 +153,7 @@ def _as_json(finding: "Finding", outcome: str) -> dict[str, Any]:
 
 
 def _print(finding: "Finding", outcome: str) -> None:
-    output.data(f"{finding.instance_id or finding.runtime}: {finding.text}")
+    output.data(f"{finding.instance_id or finding.runtime or finding.trouble}: {finding.text}")
     if outcome:
         output.data(f"  {outcome}")
     elif finding.command:
