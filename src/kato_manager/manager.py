@@ -7,6 +7,7 @@ is held for decisions only.
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -38,13 +39,17 @@ from kato_manager.runtimes.base import Binds
 from kato_manager.settings import Settings
 
 PORT_ATTEMPTS = 5
+LEAST_GRACE_S = 1.0  # to end by itself after a drain that took all of the grace
 Note = Callable[[str], None]
+Drain = Callable[[str, float], object]
 
 
 class Manager:
     """Changes instances, safely beside any number of other managers in other processes.
 
     `on_note` is told what a user should know but did not ask: a port moved, a lock waited for.
+    `drain` waits, at most so many seconds, until nothing is in flight to an instance that is
+    recorded as stopping.
     """
 
     def __init__(
@@ -54,11 +59,13 @@ class Manager:
         runtimes: Runtimes,
         *,
         on_note: Note = lambda _note: None,
+        drain: Drain = lambda _instance_id, _grace_s: None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.runtimes = runtimes
         self._note = on_note
+        self._drain = drain
         self._reservations = Reservations(settings, registry, runtimes, on_note)
 
     @classmethod
@@ -68,6 +75,7 @@ class Manager:
         environ: Mapping[str, str] = os.environ,
         *,
         on_note: Note = lambda _note: None,
+        drain: Drain = lambda _instance_id, _grace_s: None,
     ) -> "Manager":
         """The manager of one `KATO_HOME`, with the runtimes of this machine."""
         registry = Registry(
@@ -79,7 +87,7 @@ class Manager:
         runtimes = Runtimes(
             settings.home, environ, registry_id=registry.ensure_id, on_progress=on_note
         )
-        return cls(settings, registry, runtimes, on_note=on_note)
+        return cls(settings, registry, runtimes, on_note=on_note, drain=drain)
 
     def start(
         self,
@@ -141,17 +149,15 @@ class Manager:
                     before, status=Status.STOPPING, operation=_stopping(before)
                 )
             crash_point("stop.marked")
-            try:
-                self._end(before, grace_s=grace_s)
-            except BaseException:
-                self._record(before)
-                raise
+            self._end_drained(before, grace_s)
             crash_point("stop.ended")
             if purge and before.runtime:
                 self.runtimes[before.runtime].purge(before)
             with self.registry.edit() as instances:
                 if keep:
-                    instances[instance_id] = _at_rest(before, Status.STOPPED, keep)
+                    instances[instance_id] = touched(
+                        before, status=Status.STOPPED, reason=keep, operation=None, handle=None
+                    )
                 else:
                     instances.pop(instance_id, None)
             return before
@@ -172,9 +178,9 @@ class Manager:
             recorded = self._settled(instance_id)
             if recorded is None:
                 raise _unknown(instance_id, self.registry.read())
-            self._record(touched(recorded, operation=begin("restart")))
+            self._record(touched(recorded, status=Status.STOPPING, operation=begin("restart")))
             crash_point("restart.marked")
-            self._end(recorded)
+            self._end_drained(recorded, None)
             crash_point("restart.ended")
             instance, listener = self._reservations.make(
                 spec or recorded.spec, recorded, recorded.origin
@@ -227,11 +233,19 @@ class Manager:
         return recovery.survivors(self.runtimes, registry_id)
 
     def logs(self, instance_id: str, *, tail: int | None, follow: bool) -> Iterator[str]:
-        """What an instance printed, this run's and earlier ones' as far as they are kept."""
-        instance = _known(self.registry.read(), instance_id)
-        if instance.handle is None:
-            return iter(())
-        return self.runtimes[instance.runtime].logs(instance.handle, tail=tail, follow=follow)
+        """What an instance printed, this run's and earlier ones' as far as they are kept.
+
+        A local instance's log outlives its entry: a start that failed can still be looked into.
+        """
+        instances = self.registry.read()
+        recorded = instances.get(instance_id)
+        if recorded and recorded.handle:
+            return self.runtimes[recorded.runtime].logs(recorded.handle, tail=tail, follow=follow)
+        folder = names.container_name(instance_id)
+        if recorded is None and not (self.settings.home / "instances" / folder).exists():
+            raise _unknown(instance_id, instances)
+        past = {"folder": folder, "pid": 0, "started": ""}
+        return self.runtimes["local"].logs(past, tail=tail, follow=follow)
 
     def settle_all(self) -> None:
         """Settle the operations whose owners have died; those of living commands are left alone."""
@@ -349,7 +363,24 @@ class Manager:
             if recorded is None:
                 instances.pop(instance.id, None)
             else:
-                instances[instance.id] = _at_rest(recorded, Status.FAILED, reason)
+                failed = touched(recorded, status=Status.FAILED, reason=reason, operation=None)
+                instances[instance.id] = replace(failed, handle=handle)
+
+    def _end_drained(self, instance: Instance, grace_s: float | None) -> None:
+        """Let what is in flight finish, then end it, all within its grace.
+
+        When it can not be ended, what was recorded before holds again.
+        """
+        grace_s = instance.spec.grace_s if grace_s is None else grace_s
+        deadline = time.monotonic() + grace_s
+        try:
+            if instance.status is Status.RUNNING and grace_s:
+                self._drain(instance.id, grace_s)
+            left_s = deadline - time.monotonic()
+            self._end(instance, grace_s=max(left_s, min(grace_s, LEAST_GRACE_S)))
+        except BaseException:
+            self._record(instance)
+            raise
 
     def _end(self, instance: Instance, *, grace_s: float | None = None) -> None:
         """End everything of the instance, also what an interrupted operation left unrecorded."""
@@ -371,10 +402,6 @@ def _stopping(instance: Instance) -> Operation:
     """A stop; of an unfinished operation it keeps the id, which finds what that one launched."""
     stop = begin("stop")
     return replace(instance.operation, verb="stop") if instance.operation else stop
-
-
-def _at_rest(instance: Instance, status: Status, reason: str) -> Instance:
-    return touched(instance, status=status, reason=reason, operation=None, handle=None)
 
 
 def _known(instances: Instances, instance_id: str) -> Instance:

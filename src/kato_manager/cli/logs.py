@@ -1,5 +1,6 @@
 """`logs`: what an instance printed."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -25,9 +26,12 @@ def logs(
 ) -> None:
     """Print what an instance printed; --follow ends when it ends."""
     from kato_manager.cli.opening import open_manager
+    from kato_manager.errors import InstanceNotFound
     from kato_manager.selection import select
 
     manager = open_manager()
-    (chosen,) = select(manager.registry.read(), [instance])[:1]
-    for line in manager.logs(chosen.id, tail=tail, follow=follow):
+    chosen = instance
+    with suppress(InstanceNotFound):  # a log outlives its entry
+        chosen = select(manager.registry.read(), [instance])[0].id
+    for line in manager.logs(chosen, tail=tail, follow=follow):
         output.data(line)

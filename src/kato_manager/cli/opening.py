@@ -2,8 +2,10 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 
 from kato_manager.cli import output
+from kato_manager.gateway.drain import drain
 from kato_manager.manager import Manager
 from kato_manager.settings import Settings
 
@@ -16,7 +18,9 @@ def open_manager(lock_timeout_s: float | None = None, *, settle: bool = True) ->
     settings = Settings.load(os.environ)
     if lock_timeout_s is not None:
         settings = replace(settings, lock_timeout_s=lock_timeout_s)
-    manager = Manager.of(settings, os.environ, on_note=output.talk)
+    manager = Manager.of(
+        settings, os.environ, on_note=output.talk, drain=partial(drain, settings.home)
+    )
     if settle:
         manager.settle_all()
     return manager

@@ -128,9 +128,14 @@ class LocalRuntime:
 
     def logs(self, handle: Handle, *, tail: int | None, follow: bool) -> Iterator[str]:
         path = self._folders / handle["folder"] / "processor.log"
+        if not path.exists():
+            return
         with path.open(encoding="utf-8", errors="replace") as file:
             lines = file.readlines()
-            yield from (line.rstrip("\n") for line in (lines if tail is None else lines[-tail:]))
+            yield from (
+                line.rstrip("\n")
+                for line in (lines if tail is None else lines[max(0, len(lines) - tail) :])
+            )
             while follow:
                 if line := file.readline():
                     yield line.rstrip("\n")
