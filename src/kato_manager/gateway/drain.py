@@ -1,6 +1,6 @@
 """Asks the control process to wait until nothing is in flight to an instance.
 
-    POST /internal/drain/<id>?grace_s=10    ->  {"in_flight": 0, "websockets": 0}
+POST /internal/drain/<id>?grace_s=10    ->  {"in_flight": 0, "websockets": 0}
 """
 
 import http.client

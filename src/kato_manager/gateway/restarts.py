@@ -32,7 +32,9 @@ class Policy:
     longest_pause_s: float = LONGEST_PAUSE_S
     steady_s: float = STEADY_S
 
-    def crashed(self, before: Trouble | None, now_s: float, jitter: Jitter = random.random) -> Trouble:
+    def crashed(
+        self, before: Trouble | None, now_s: float, jitter: Jitter = random.random
+    ) -> Trouble:
         """The trouble after one more crash."""
         known = before or Trouble()
         if known.started_s and now_s - known.started_s >= self.steady_s:

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from kato_manager.errors import Conflict, KatoError
-from kato_manager.gateway.idle import Activity, least_recently_used
+from kato_manager.gateway.idle import Activity, Counted, least_recently_used
 from kato_manager.gateway.problems import Problem
-from kato_manager.gateway.traffic import Counted
 from kato_manager.manager import Manager
 from kato_manager.model import Instance, Status
 from kato_manager.selection import select

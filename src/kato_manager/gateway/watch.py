@@ -66,9 +66,7 @@ class Watch:
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def _changes(
-    before: Mapping[str, Instance], after: Mapping[str, Instance]
-) -> Iterator[Event]:
+def _changes(before: Mapping[str, Instance], after: Mapping[str, Instance]) -> Iterator[Event]:
     for one in before.keys() - after.keys():
         yield Event(kind="removed", instance=one)
     for one, instance in after.items():

@@ -1,0 +1,1 @@
+"""The control process's HTTP API: one router per noun, put together in `app`."""

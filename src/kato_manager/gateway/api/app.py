@@ -1,0 +1,78 @@
+"""The control process's application. A new router is one more line in `ROUTERS`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
+
+from kato_manager.gateway import metrics
+from kato_manager.gateway.api import (
+    declared,
+    errors,
+    instances,
+    internal,
+    overview,
+    streams,
+)
+from kato_manager.gateway.api.access import Access
+from kato_manager.gateway.api.context import Context
+from kato_manager.gateway.metrics import Collected
+
+ROUTERS: tuple[APIRouter, ...] = (
+    instances.router,
+    streams.router,
+    declared.router,
+    overview.router,
+    internal.router,
+)
+
+
+def create_app(context: Context) -> FastAPI:
+    """Everything the control process answers; its timers run as long as the application."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with context.keeper.running():
+            yield
+
+    app = FastAPI(
+        title="kato gateway",
+        description="Start, stop and watch instances. Changes need the token of the gateway.",
+        version=metadata.version("kato-manager"),
+        openapi_url="/api/openapi.json",
+        docs_url="/api/docs",
+        redoc_url=None,
+        lifespan=lifespan,
+        swagger_ui_parameters={"persistAuthorization": True},
+    )
+    app.state.context = context
+    app.state.followers = streams.Followers()
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    _add_rest(app, context)
+    app.add_middleware(Access, expected=context.token)
+    return app
+
+
+def _add_rest(app: FastAPI, context: Context) -> None:
+    collector = Collected(
+        context.counted,
+        instances=lambda: context.keeper.watch.instances,
+        starts=lambda: context.keeper.watch.starts,
+        unhealthy=lambda: context.keeper.health.problems,
+    )
+
+    @app.get("/metrics", include_in_schema=False)
+    def get_metrics() -> Response:
+        return Response(metrics.exposition(collector), media_type=metrics.CONTENT_TYPE)
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(_request: Request) -> Response:
+        return RedirectResponse("/api/docs")
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi(_request: Request) -> Response:
+        return RedirectResponse("/api/openapi.json")

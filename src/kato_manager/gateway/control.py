@@ -1,0 +1,143 @@
+"""`python -m kato_manager.gateway.control --home H`: the one process with timers and the HTTP API.
+
+It listens on `<home>/gateway/control.sock`, which belongs to the user alone, and there is one of it
+in a home. It may die at any moment: all it knows is in the registry and in the fronts' counters.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from kato_manager import lock
+from kato_manager.errors import KatoError
+from kato_manager.gateway import counters, lifecycle, token
+from kato_manager.gateway.api.app import create_app
+from kato_manager.gateway.api.context import Context
+from kato_manager.gateway.idle import Activity
+from kato_manager.gateway.keeper import Keeper, say
+from kato_manager.gateway.tuning import tuning_of
+from kato_manager.gateway.wake import Waker
+from kato_manager.manager import Manager
+from kato_manager.settings import Settings
+
+THREADS = 32  # starts, stops and health checks wait in them
+SOCKET = "control.sock"
+_OTHER_ENDS_S = 15.0  # a control process that is being replaced finishes what it does
+_STREAMS_END_S = 3
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM; exits with 1 and a line in the log when that is impossible."""
+    parser = argparse.ArgumentParser("kato_manager.gateway.control")
+    parser.add_argument("--home", type=Path, required=True)
+    home = parser.parse_args(words).home.absolute()
+    try:
+        settings = Settings.load({**os.environ, "KATO_HOME": str(home)})
+        run(settings)
+    except KatoError as error:
+        say(f"{error}{f' ({error.hint})' if error.hint else ''}")
+        sys.exit(1)
+
+
+def run(settings: Settings) -> None:
+    """Be the control process of this home; raises `RegistryLocked` when another one stays."""
+    folder = settings.home / "gateway"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / "control.lock"
+    with (
+        lock.held(path, what="control of the gateway", timeout_s=_OTHER_ENDS_S),
+        _listening(folder) as listener,
+    ):
+        uvloop.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, "control"))
+    closing = asyncio.Event()
+    server = _Server(
+        uvicorn.Config(
+            create_app(_context(settings, closing)),
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_STREAMS_END_S,
+        )
+    )
+
+    def end() -> None:
+        closing.set()
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    await server.serve(sockets=[listener])
+
+
+def _context(settings: Settings, closing: asyncio.Event) -> Context:
+    manager = Manager.of(settings, os.environ, on_note=say)
+    manager.settle_all()
+    tuning = tuning_of(settings.config)
+    activity = Activity()
+
+    def counted() -> dict[str, counters.Counts]:
+        return counters.read(settings.home / "gateway" / "counters")
+
+    return Context(
+        manager=manager,
+        keeper=Keeper(manager, activity=activity, counted=counted, tuning=tuning),
+        waker=Waker(manager, activity=activity, counted=counted, max_running=tuning.max_running),
+        counted=counted,
+        token=token.ensure(settings.home),
+        settings=lambda: _as_served(settings),
+        is_closing=closing.is_set,
+    )
+
+
+def _as_served(settings: Settings) -> Settings:
+    running = lifecycle.status(settings)
+    return replace(settings, gateway_port=running.port) if running else settings
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us."""
+
+    def capture_signals(self) -> "nullcontext[None]":  # type: ignore[override]
+        return nullcontext()
+
+
+@contextmanager
+def _listening(folder: Path) -> Iterator[socket.socket]:
+    """The socket, in its place at once and with the mode that it is to have."""
+    temporary = f".{SOCKET}.{os.getpid()}"
+    descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    mask = os.umask(0o177)
+    try:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Through its folder: a path of a Unix socket may have 107 bytes only.
+        listener.bind(f"/proc/self/fd/{descriptor}/{temporary}")
+    finally:
+        os.umask(mask)
+        os.close(descriptor)
+    listener.listen(1024)
+    (folder / temporary).replace(folder / SOCKET)
+    with listener:
+        yield listener
+    (folder / SOCKET).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
