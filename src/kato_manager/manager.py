@@ -6,24 +6,23 @@ is held for decisions only.
 """
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from kato_manager import lock, names, observation, readiness, recovery
+from kato_manager import lock, names, observation, recovery
 from kato_manager.crash_points import crash_point
 from kato_manager.engines import Runtimes
 from kato_manager.errors import (
     Conflict,
     InstanceExists,
     InstanceNotFound,
-    PortTaken,
     RuntimeUnavailable,
 )
 from kato_manager.files import make_private
+from kato_manager.launcher import Launcher
 from kato_manager.model import (
     Handle,
     Instance,
@@ -35,10 +34,8 @@ from kato_manager.model import (
 from kato_manager.observation import Seen
 from kato_manager.registry import Instances, Registry, touched
 from kato_manager.reservation import Reservations, begin
-from kato_manager.runtimes.base import Binds
 from kato_manager.settings import Settings
 
-PORT_ATTEMPTS = 5
 LEAST_GRACE_S = 1.0  # to end by itself after a drain that took all of the grace
 Note = Callable[[str], None]
 Drain = Callable[[str, float], object]
@@ -67,6 +64,7 @@ class Manager:
         self._note = on_note
         self._drain = drain
         self._reservations = Reservations(settings, registry, runtimes, on_note)
+        self._launcher = Launcher(registry, runtimes, self._reservations)
 
     @classmethod
     def of(
@@ -111,10 +109,12 @@ class Manager:
             if recorded and self._is_running(recorded):
                 return self._as_wished(recorded, spec)
             if recorded:
-                self._end(recorded)
+                self._launcher.end(recorded)
             instance, listener = self._reservations.make(spec, recorded, origin)
             crash_point("start.reserved")
-            return self._launch(instance, listener, recorded, wait=wait, timeout_s=timeout_s)
+            return self._launcher.launch(
+                instance, listener, recorded, wait=wait, timeout_s=timeout_s
+            )
 
     def declare(self, spec: InstanceSpec, *, origin: str = "") -> Instance:
         """Record an instance with a port of its own, to be started by its first request."""
@@ -125,7 +125,7 @@ class Manager:
             instance, listener = self._reservations.make(spec, recorded, origin)
             listener.close()
             reason = "starts on demand"
-            return self._record(
+            return self.registry.record(
                 touched(instance, status=Status.STOPPED, operation=None, reason=reason)
             )
 
@@ -178,7 +178,9 @@ class Manager:
             recorded = self._settled(instance_id)
             if recorded is None:
                 raise _unknown(instance_id, self.registry.read())
-            self._record(touched(recorded, status=Status.STOPPING, operation=begin("restart")))
+            self.registry.record(
+                touched(recorded, status=Status.STOPPING, operation=begin("restart"))
+            )
             crash_point("restart.marked")
             self._end_drained(recorded, None)
             crash_point("restart.ended")
@@ -186,7 +188,9 @@ class Manager:
                 spec or recorded.spec, recorded, recorded.origin
             )
             crash_point("restart.reserved")
-            return self._launch(instance, listener, recorded, wait=wait, timeout_s=timeout_s)
+            return self._launcher.launch(
+                instance, listener, recorded, wait=wait, timeout_s=timeout_s
+            )
 
     def replace(
         self,
@@ -210,18 +214,20 @@ class Manager:
 
             def ready(handle: Handle) -> None:
                 crash_point("replace.launched")
-                self._wait_until_ready(new, handle, timeout_s)
+                self._launcher.wait_until_ready(new, handle, timeout_s)
                 # From here on the gateway sends requests to the new one.
-                self._record(touched(new, status=Status.RUNNING, handle=handle))
+                self.registry.record(touched(new, status=Status.RUNNING, handle=handle))
                 crash_point("replace.recorded")
 
             try:
                 handle = self.runtimes[old.runtime].replace(old.handle, new, listener, ready)
             except BaseException:
-                self._record(touched(old, operation=None))
+                self.registry.record(touched(old, operation=None))
                 raise
             crash_point("replace.ended")
-            return self._record(touched(new, status=Status.RUNNING, handle=handle, operation=None))
+            return self.registry.record(
+                touched(new, status=Status.RUNNING, handle=handle, operation=None)
+            )
 
     def status(self, instances: Iterable[Instance] | None = None) -> list[Seen]:
         """These instances, or all, with what their engines say."""
@@ -291,80 +297,7 @@ class Manager:
             )
         wanted = {one.name.partition(".")[0] for one in changed}
         values = {name: getattr(spec, name) for name in wanted}
-        return self._record(touched(running, spec=replace(running.spec, **values)))
-
-    def _launch(
-        self,
-        instance: Instance,
-        listener: socket.socket,
-        recorded: Instance | None,
-        *,
-        wait: bool,
-        timeout_s: float | None,
-    ) -> Instance:
-        """From reserved to recorded as running; undone when it fails on the way."""
-        verb = "restart" if recorded else "start"
-        handle = None
-        try:
-            limit_s = instance.spec.ready_timeout_s if timeout_s is None else timeout_s
-            instance, handle = self._started(instance, listener, limit_s if wait else 0)
-            self._record(touched(instance, handle=handle))
-            crash_point(f"{verb}.launched")
-            if wait:
-                self._wait_until_ready(instance, handle, timeout_s)
-            crash_point(f"{verb}.ready")
-        except BaseException as error:  # Ctrl-C too: a reservation must not outlive us
-            self._undo(instance, handle, recorded, str(error))
-            raise
-        return self._record(touched(instance, status=Status.RUNNING, handle=handle, operation=None))
-
-    def _started(
-        self, instance: Instance, listener: socket.socket, limit_s: float
-    ) -> tuple[Instance, Handle]:
-        """Launch it; where its own bind loses the port to a stranger, on the next one."""
-        if instance.spec.launch.services and instance.runtime != "local":
-            self.runtimes.services.ensure(instance.spec.launch.services)
-        for _ in range(PORT_ATTEMPTS - 1):
-            try:
-                return instance, self._bound(instance, listener, limit_s)
-            except PortTaken as error:
-                if instance.spec.strict_port:
-                    raise
-                instance, listener = self._reservations.move(instance, error)
-        return instance, self._bound(instance, listener, limit_s)
-
-    def _bound(self, instance: Instance, listener: socket.socket, limit_s: float) -> Handle:
-        runtime = self.runtimes[instance.runtime]
-        handle = runtime.start(instance, listener)
-        if isinstance(runtime, Binds):
-            runtime.await_bind(handle, limit_s)
-        return handle
-
-    def _wait_until_ready(
-        self, instance: Instance, handle: Handle, timeout_s: float | None
-    ) -> None:
-        runtime = self.runtimes[instance.runtime]
-        readiness.wait(
-            instance,
-            observe=lambda: runtime.inspect(handle),
-            last_lines=lambda count: runtime.logs(handle, tail=count, follow=False),
-            timeout_s=timeout_s,
-        )
-
-    def _undo(
-        self, instance: Instance, handle: Handle | None, recorded: Instance | None, reason: str
-    ) -> None:
-        """End what was launched; the entry goes too, unless there was one before."""
-        try:
-            self._end(touched(instance, handle=handle), grace_s=0)
-        except RuntimeUnavailable:
-            return  # what is recorded lets a later command finish this
-        with self.registry.edit() as instances:
-            if recorded is None:
-                instances.pop(instance.id, None)
-            else:
-                failed = touched(recorded, status=Status.FAILED, reason=reason, operation=None)
-                instances[instance.id] = replace(failed, handle=handle)
+        return self.registry.record(touched(running, spec=replace(running.spec, **values)))
 
     def _end_drained(self, instance: Instance, grace_s: float | None) -> None:
         """Let what is in flight finish, then end it, all within its grace.
@@ -377,25 +310,10 @@ class Manager:
             if instance.status is Status.RUNNING and grace_s:
                 self._drain(instance.id, grace_s)
             left_s = deadline - time.monotonic()
-            self._end(instance, grace_s=max(left_s, min(grace_s, LEAST_GRACE_S)))
+            self._launcher.end(instance, grace_s=max(left_s, min(grace_s, LEAST_GRACE_S)))
         except BaseException:
-            self._record(instance)
+            self.registry.record(instance)
             raise
-
-    def _end(self, instance: Instance, *, grace_s: float | None = None) -> None:
-        """End everything of the instance, also what an interrupted operation left unrecorded."""
-        if not instance.runtime:
-            return
-        runtime = self.runtimes[instance.runtime]
-        found = runtime.recover(instance) if instance.operation else None
-        for handle in (found and found.observed.handle, instance.handle):
-            if handle:
-                runtime.stop(handle, grace_s=instance.spec.grace_s if grace_s is None else grace_s)
-
-    def _record(self, instance: Instance) -> Instance:
-        with self.registry.edit() as instances:
-            instances[instance.id] = instance
-        return instance
 
 
 def _stopping(instance: Instance) -> Operation:

@@ -22,7 +22,8 @@ from kato_manager.errors import (
     RuntimeUnavailable,
     StartFailed,
 )
-from kato_manager.manager import PORT_ATTEMPTS, Manager
+from kato_manager.launcher import PORT_ATTEMPTS
+from kato_manager.manager import Manager
 from kato_manager.model import Limits, Status
 
 
