@@ -17,9 +17,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from kato_manager import process
 from kato_manager.errors import PortTaken, StartFailed
@@ -119,10 +121,11 @@ class LocalRuntime:
         return handle
 
     def inspect(self, handle: Handle) -> Observed:
-        child = self._children.get(handle["pid"])
-        code = child.poll() if child else None
         if process.is_alive(handle["pid"], handle["started"]):
             return Observed(state="running", handle=handle)
+        # Asked after, not before: it may have died in between, and would stay a zombie.
+        child = self._children.get(handle["pid"])
+        code = child.poll() if child else None
         gone = not (self._folders / handle["folder"]).exists()
         return Observed(state="missing" if gone else "exited", exit_code=code, handle=handle)
 
@@ -131,18 +134,27 @@ class LocalRuntime:
         if not path.exists():
             return
         with path.open(encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()
-            yield from (
-                line.rstrip("\n")
-                for line in (lines if tail is None else lines[max(0, len(lines) - tail) :])
-            )
-            while follow:
-                if line := file.readline():
-                    yield line.rstrip("\n")
-                elif self.inspect(handle).state != "running":
-                    return
-                else:
-                    time.sleep(_FOLLOW_POLL_S)
+            lines = deque(file, maxlen=tail)
+            begun = lines.pop() if follow and lines and not lines[-1].endswith("\n") else ""
+            yield from (line.rstrip("\n") for line in lines)
+            if follow:
+                yield from self._followed(handle, file, begun)
+
+    def _followed(self, handle: Handle, file: TextIO, begun: str) -> Iterator[str]:
+        """The lines that are still to come, whole ones, until the instance has ended."""
+        has_ended = False
+        while True:
+            begun += (piece := file.readline())
+            if begun.endswith("\n"):
+                yield begun.rstrip("\n")
+                begun = ""
+            elif has_ended and not piece:
+                yield from filter(None, [begun])
+                return
+            elif not piece:
+                # What it printed before it ended is read once more.
+                has_ended = self.inspect(handle).state != "running"
+                time.sleep(0 if has_ended else _FOLLOW_POLL_S)
 
     def find(self) -> list[Found]:
         if not self._folders.exists():
@@ -291,9 +303,10 @@ class LocalRuntime:
 
     def _read(self, folder: Path) -> Found | None:
         record = _read_record(folder)
-        if not record:
-            return None
-        instance = instance_from_json(record["instance"])
+        try:
+            instance = instance_from_json(record["instance"])
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return None  # damaged, or not ours: there is nothing to tell
         handle = record["handle"]
         return _found(instance, self.inspect(handle) if handle else Observed(state="exited"))
 
