@@ -291,7 +291,9 @@ def test_restart_changes_what_is_given(home: Home, managed) -> None:
     assert after.port == before.port
 
 
-def test_a_restart_that_fails_leaves_the_entry_and_the_reason(home: Home, managed) -> None:
+def test_a_restart_that_fails_leaves_the_entry_the_reason_and_what_finds_the_log(
+    home: Home, managed
+) -> None:
     managed(FakeRuntime()).start(home.spec("a"))
     manager = managed(NeverReady())
 
@@ -302,7 +304,7 @@ def test_a_restart_that_fails_leaves_the_entry_and_the_reason(home: Home, manage
     assert (kept.status, kept.reason, kept.handle, kept.operation) == (
         Status.FAILED,
         str(caught.value),
-        None,
+        {"kind": "fake", "number": 1},
         None,
     )
     assert kept.port == home.ports[0]
