@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kato_processor import admin
 from kato_processor.settings import InvalidSettings, ProcessSettings, from_environment
 
 EXIT_USAGE = 2
 EXIT_CONFLICT = 4
+MAX_WORKERS = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +41,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=port, help="default: KATO_PORT, PORT or 8000")
     listener = environ.get("KATO_LISTEN_FD") or None
     parser.add_argument("--fd", type=int, default=listener, help="inherited listening socket")
-    parser.add_argument("--workers", type=int, default=environ.get("KATO_WORKERS") or "1")
+    parser.add_argument("--workers", type=_workers, default=environ.get("KATO_WORKERS") or "1")
     parser.add_argument("--data-dir", type=Path, help="default: KATO_DATA_DIR or ./data")
+    admin.add_commands(parser)
     return parser
 
 
@@ -49,6 +52,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:  # noqa: PLR2004
         raise argparse.ArgumentTypeError(f"{port} is not a port: use 0 to 65535")
     return port
+
+
+def _workers(text: str) -> int:
+    workers = int(text)
+    if not 1 <= workers <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{workers}: use 1 to {MAX_WORKERS}")
+    return workers
 
 
 def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:

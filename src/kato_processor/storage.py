@@ -119,6 +119,14 @@ class Storage:
     def close(self) -> None:
         self._connection.close()
 
+    def is_shared(self) -> bool:
+        """Whether another process has the file open; if not, its journal is folded in."""
+        try:
+            mode = self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
+        except sqlite3.OperationalError:
+            return True
+        return bool(mode != "delete")
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """One transaction; read-then-write is safe inside. Anything raised rolls it back."""
@@ -137,6 +145,9 @@ class Storage:
     def state(self) -> dict[str, Any]:
         """The global metadata."""
         return dict(self._connection.execute("SELECT key, value FROM global_metadata"))
+
+    def pattern_count(self) -> int:
+        return self._number("SELECT COUNT(*) FROM patterns")
 
     def newest_row(self) -> int:
         return self._number("SELECT COALESCE(MAX(id), 0) FROM patterns")
@@ -175,13 +186,18 @@ class Storage:
 
     def _note(self, pattern: int, lesson: Lesson, persistence: int) -> None:
         emotives, metadata = self._noted(pattern)
+        self._write_notes(
+            pattern,
+            window([*emotives, *lesson.emotives], persistence),
+            united(metadata, lesson.metadata),
+        )
+
+    def _write_notes(
+        self, pattern: int, emotives: list[Emotives], metadata: dict[str, list[str]]
+    ) -> None:
         self._connection.execute(
             "REPLACE INTO pattern_metadata VALUES (?, ?, ?)",
-            (
-                pattern,
-                json.dumps(window([*emotives, *lesson.emotives], persistence)),
-                json.dumps(united(metadata, lesson.metadata)),
-            ),
+            (pattern, json.dumps(emotives), json.dumps(metadata)),
         )
 
     def _noted(self, pattern: int) -> tuple[list[Emotives], dict[str, list[str]]]:
@@ -256,6 +272,44 @@ class Storage:
             emotives=emotives,
             metadata=metadata,
         )
+
+    def patterns(self) -> Iterator[StoredPattern]:
+        """Every pattern in the order of first learning."""
+        for events, name, frequency, emotives, metadata in self._connection.execute(
+            "SELECT events, name, frequency, COALESCE(emotives, '[]'), COALESCE(metadata, '{}')"
+            " FROM patterns LEFT JOIN pattern_metadata ON pattern = id ORDER BY id"
+        ):
+            yield StoredPattern(
+                name=name,
+                events=json.loads(events),
+                frequency=frequency,
+                emotives=json.loads(emotives),
+                metadata=json.loads(metadata),
+            )
+
+    def put(self, pattern: StoredPattern) -> None:
+        """Add what was learned elsewhere: frequencies add up. Call inside `writing()`."""
+        events = json.dumps(pattern.events, ensure_ascii=False, separators=(",", ":"))
+        revision = self._raise("revision")
+        row = self._number(_LEARN, (pattern.name, events, sum(map(len, pattern.events)), revision))
+        self._connection.execute(
+            "UPDATE patterns SET frequency = frequency + ? WHERE id = ?",
+            (pattern.frequency - 1, row),
+        )
+        emotives, metadata = self._noted(row)
+        united_metadata = {
+            key: sorted({*metadata.get(key, ()), *pattern.metadata.get(key, ())})
+            for key in [*metadata, *pattern.metadata]
+        }
+        self._write_notes(row, [*emotives, *pattern.emotives], united_metadata)
+
+    def put_affinity(self, symbol: str, totals: Emotives) -> None:
+        """Add to the affinities of a symbol. Call inside `writing()`."""
+        self._feel([symbol], totals)
+
+    def put_vectors(self, vectors: Sequence[NamedVector]) -> None:
+        """Add vectors. Call inside `writing()`."""
+        self._learn_vectors(vectors)
 
     def forget(self, name: str) -> bool:
         """Delete one pattern; whether it was there."""

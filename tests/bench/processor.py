@@ -72,7 +72,9 @@ class Client:
         return json.loads(text)
 
     def session(self, **more: Any) -> str:
-        return f"/sessions/{self.ask('POST', '/sessions', {'node_id': 'bench', **more})['session_id']}"
+        return (
+            f"/sessions/{self.ask('POST', '/sessions', {'node_id': 'bench', **more})['session_id']}"
+        )
 
 
 @contextmanager
