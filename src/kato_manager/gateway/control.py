@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -24,6 +24,7 @@ from kato_manager.errors import KatoError
 from kato_manager.gateway import counters, lifecycle, token
 from kato_manager.gateway.api.app import create_app
 from kato_manager.gateway.api.context import Context
+from kato_manager.gateway.drain import wait_until_quiet
 from kato_manager.gateway.idle import Activity
 from kato_manager.gateway.keeper import Keeper, say
 from kato_manager.gateway.tuning import tuning_of
@@ -43,14 +44,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--home", type=Path, required=True)
     home = parser.parse_args(words).home.absolute()
     try:
-        settings = Settings.load({**os.environ, "KATO_HOME": str(home)})
-        run(settings)
+        environ = {**os.environ, "KATO_HOME": str(home)}
+        run(Settings.load(environ), environ)
     except KatoError as error:
         say(f"{error}{f' ({error.hint})' if error.hint else ''}")
         sys.exit(1)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, environ: Mapping[str, str]) -> None:
     """Be the control process of this home; raises `RegistryLocked` when another one stays."""
     folder = settings.home / "gateway"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -59,16 +60,16 @@ def run(settings: Settings) -> None:
         lock.held(path, what="control of the gateway", timeout_s=_OTHER_ENDS_S),
         _listening(folder) as listener,
     ):
-        uvloop.run(_serve(settings, listener))
+        uvloop.run(_serve(settings, environ, listener))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+async def _serve(settings: Settings, environ: Mapping[str, str], listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "control"))
     closing = asyncio.Event()
     server = _Server(
         uvicorn.Config(
-            create_app(_context(settings, closing)),
+            create_app(context_for(settings, environ, is_closing=closing.is_set)),
             access_log=False,
             log_level="warning",
             server_header=False,
@@ -87,15 +88,21 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     await server.serve(sockets=[listener])
 
 
-def _context(settings: Settings, closing: asyncio.Event) -> Context:
-    manager = Manager.of(settings, os.environ, on_note=say)
-    manager.settle_all()
-    tuning = tuning_of(settings.config)
-    activity = Activity()
+def context_for(
+    settings: Settings, environ: Mapping[str, str], *, is_closing: Callable[[], bool]
+) -> Context:
+    """All that the application needs, for the home of the settings."""
 
     def counted() -> dict[str, counters.Counts]:
         return counters.read(settings.home / "gateway" / "counters")
 
+    def drain(instance_id: str, grace_s: float) -> None:
+        wait_until_quiet(counted, instance_id, grace_s)
+
+    manager = Manager.of(settings, environ, on_note=say, drain=drain)
+    manager.settle_all()
+    tuning = tuning_of(settings.config)
+    activity = Activity()
     return Context(
         manager=manager,
         keeper=Keeper(manager, activity=activity, counted=counted, tuning=tuning),
@@ -103,7 +110,7 @@ def _context(settings: Settings, closing: asyncio.Event) -> Context:
         counted=counted,
         token=token.ensure(settings.home),
         settings=lambda: _as_served(settings),
-        is_closing=closing.is_set,
+        is_closing=is_closing,
     )
 
 

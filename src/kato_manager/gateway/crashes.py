@@ -55,10 +55,11 @@ class Crashes:
                 yield one
 
     async def settle(self, instance_id: str, clock: Callable[[], float]) -> None:
-        """Restart it, or record that it is given up."""
+        """Restart it, or record that this does not happen."""
         case = self._cases[instance_id]
         if case.trouble.due_s is None:
-            await asyncio.to_thread(self._give_up, case)
+            final = self._give_up if case.trouble.crashes else self._lay_down
+            await asyncio.to_thread(final, case)
             return
         try:
             await asyncio.to_thread(self._manager.restart, instance_id)
@@ -86,12 +87,16 @@ class Crashes:
         code = "" if observed.exit_code is None else f" with exit code {observed.exit_code}"
         self._on_exit(instance.id, f"ended{code}")
         if wants_restart(instance.spec, observed.exit_code):
-            trouble = self._policy.crashed(known and known.trouble, now_s)
+            trouble = self._policy.crashed(known.trouble if known else None, now_s)
             self._cases[instance.id] = _Case(
                 instance=instance, trouble=trouble, how=f"the last time it ended{code}"
             )
         else:
-            self._cases[instance.id] = _Case(instance=instance, trouble=Trouble(due_s=None))
+            # The next request starts it again; what nobody asked to restart just stays dead.
+            how = f"ended{code}" if instance.spec.start == "on-demand" else ""
+            self._cases[instance.id] = _Case(
+                instance=instance, trouble=Trouble(due_s=None), how=how
+            )
 
     def _keep(self, instance_id: str, trouble: Trouble, how: str) -> None:
         """The case as it is recorded after we have changed the instance."""
@@ -105,3 +110,6 @@ class Crashes:
             lines = self._manager.logs(case.instance.id, tail=_LOG_LINES, follow=False)
             reason += "".join(f"\n  | {line}" for line in lines)
         recovery.give_up(self._manager.registry, case.instance, reason)
+
+    def _lay_down(self, case: _Case) -> None:
+        self._manager.stop(case.instance.id, keep=f"{case.how}; starts on demand")

@@ -7,12 +7,18 @@ import http.client
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+if TYPE_CHECKING:
+    from kato_manager.gateway.counters import Counts
+    from kato_manager.gateway.idle import Counted
+
 CONNECT_S = 0.5
+_POLL_S = 0.02
 _SLACK_S = 5.0  # for the answer after the grace is over
 
 
@@ -28,6 +34,19 @@ def drain(home: Path, instance_id: str, grace_s: float) -> bool:
     except (OSError, http.client.HTTPException, ValueError):
         return False
     return not any(left.get(key, 1) for key in ("in_flight", "websockets"))
+
+
+def wait_until_quiet(counted: "Counted", instance_id: str, grace_s: float) -> "Counts":
+    """The same for the control process itself; what was in flight in the end."""
+    from kato_manager.gateway.idle import NONE, is_quiet
+
+    until_s = time.monotonic() + grace_s
+    while True:
+        # First a pause: a front that has just looked up the route counts it in a moment.
+        time.sleep(_POLL_S)
+        counts = counted().get(instance_id, NONE)
+        if is_quiet(counts) or time.monotonic() >= until_s:
+            return counts
 
 
 def ask(home: Path, method: str, path: str, *, timeout_s: float) -> Mapping[str, Any]:

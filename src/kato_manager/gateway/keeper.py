@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from kato_manager.errors import KatoError
@@ -101,9 +102,9 @@ class Keeper:
         self._activity.look([one.id for one in settled], self._counted(), now_s)
         await self._crashes.look(instances, idle, now_s)
         for one in list(self._crashes.due(now_s)):
-            self._begin(one, lambda one=one: self._crashes.settle(one, self._clock))
+            self._begin(one, partial(self._crashes.settle, one, self._clock))
         for instance in overdue(idle, self._activity, now_s):
-            self._begin(instance.id, lambda instance=instance: self._rest(instance))
+            self._begin(instance.id, partial(self._rest, instance))
 
     async def _rest(self, instance: Instance) -> None:
         if not is_quiet(self._counted().get(instance.id, NONE)):

@@ -64,7 +64,7 @@ def start_new(
     recorded = here.manager.registry.read().get(given) if isinstance(given, str) else None
     template = _template(here, raw, recorded)
     if "id" in raw:
-        spec = _spec(raw, template, recorded and recorded.spec)
+        spec = _spec(raw, template, recorded.spec if recorded else None)
         instance = _begin(here.manager, spec, recorded, wait=wait, timeout_s=timeout_s)
     else:
         instance = _start_unnamed(here.manager, raw, template, wait=wait, timeout_s=timeout_s)

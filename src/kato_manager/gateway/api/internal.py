@@ -1,17 +1,15 @@
 """`/internal`: what fronts and commands of the same user ask; a front never forwards it."""
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
 from kato_manager.gateway.api.context import Context, context_of
-from kato_manager.gateway.idle import NONE, is_quiet
+from kato_manager.gateway.drain import wait_until_quiet
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
 Here = Annotated[Context, Depends(context_of)]
-_POLL_S = 0.02
 
 
 @router.post("/wake/{instance_id}")
@@ -22,18 +20,12 @@ async def wake(here: Here, instance_id: str) -> dict[str, Any]:
 
 
 @router.post("/drain/{instance_id}")
-async def drain(
+def drain(
     here: Here, instance_id: str, grace_s: Annotated[float, Query(ge=0, le=86_400)] = 10.0
 ) -> dict[str, int]:
     """Answers when nothing is in flight to the instance, or after the grace.
 
     It has to be recorded as `stopping`, so that fronts begin nothing new.
     """
-    loop = asyncio.get_running_loop()
-    until_s = loop.time() + grace_s
-    while True:
-        # First a pause: a front that has just looked up the route counts it in a moment.
-        await asyncio.sleep(_POLL_S)
-        counts = here.counted().get(instance_id, NONE)
-        if is_quiet(counts) or loop.time() >= until_s:
-            return {"in_flight": counts.in_flight, "websockets": counts.websockets}
+    counts = wait_until_quiet(here.counted, instance_id, grace_s)
+    return {"in_flight": counts.in_flight, "websockets": counts.websockets}
