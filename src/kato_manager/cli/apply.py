@@ -239,8 +239,7 @@ def _carry_out(
 
     if made.stopping and not yes and output.interactive():
         output.data(str(made))
-        if not output.confirmed(f"Stop or replace {', '.join(made.stopping)}?"):
-            raise typer.Abort
+        output.agree(f"Stop or replace {', '.join(made.stopping)}?")
     progress = Progress(made, quiet=format_ is Format.json)
     try:
         outcomes = execute(

@@ -128,8 +128,7 @@ def _agree(ids: list[str], *, yes: bool) -> None:
         raise ConfigError(
             f"{', '.join(ids)} still run", hint="kato adopt records them; kato prune -y ends them"
         )
-    if not output.confirmed(f"End {', '.join(ids)}, which run unrecorded?"):
-        raise typer.Abort
+    output.agree(f"End {', '.join(ids)}, which run unrecorded?")
 
 
 def _answer(ids: list[str], done: str, *, dry_run: bool, format_: Format) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
 from kato_manager.errors import ConfigError, KatoError
 
 JSON_VERSION = 1
@@ -84,6 +86,13 @@ def confirmed(question: str) -> bool:
     """Ask on the terminal; Enter is no."""
     talk(f"{question} [y/N] ")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def agree(question: str) -> None:
+    """Go on if the user says yes; otherwise end with code 1, nothing changed."""
+    if not confirmed(question):
+        talk("nothing was changed")
+        raise typer.Exit(1)
 
 
 def interactive() -> bool:

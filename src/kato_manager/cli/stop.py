@@ -84,8 +84,7 @@ def _agree_to_all(chosen: Sequence["Instance"], *, all_: bool, yes: bool) -> Non
         return
     if not output.interactive():
         raise ConfigError("stop without a name means all", hint="kato stop --all, or name some")
-    if not output.confirmed(f"Stop all {len(chosen)} instances?"):
-        raise typer.Abort
+    output.agree(f"Stop all {len(chosen)} instances?")
 
 
 def _agree_to_purge(chosen: Sequence["Instance"], *, yes: bool) -> None:
@@ -94,8 +93,7 @@ def _agree_to_purge(chosen: Sequence["Instance"], *, yes: bool) -> None:
     ids = ", ".join(one.id for one in chosen)
     if not output.interactive():
         raise ConfigError(f"--purge deletes the data of {ids}", hint="add -y to do so unasked")
-    if not output.confirmed(f"Delete the data of {ids} for ever?"):
-        raise typer.Abort
+    output.agree(f"Delete the data of {ids} for ever?")
 
 
 def _stop(
