@@ -84,7 +84,7 @@ def progress(text: str) -> Iterator[None]:
 
 def confirmed(question: str) -> bool:
     """Ask on the terminal; Enter is no."""
-    talk(f"{question} [y/N] ")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 

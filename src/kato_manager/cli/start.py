@@ -248,7 +248,7 @@ def ensure_gateway(manager: "Manager") -> None:
 
 
 def _answer(manager: "Manager", instance: "Instance", format_: Format) -> None:
-    from kato_manager.cli.listing import summary
+    from kato_manager.view import summary
 
     answer = summary(instance, str(instance.status), manager.settings)
     if format_ is Format.json:
