@@ -198,6 +198,7 @@ class Client(asyncio.Protocol):
 
     def _read_heads(self, data: bytes) -> None:
         self._is_reading = True
+        kept, self._data = bool(self._data), b""
         while self.phase is Phase.HEAD and data:
             if data[0] == _CR and data[:2] in _EMPTY_LINE:
                 if data == b"\r":
@@ -207,15 +208,15 @@ class Client(asyncio.Protocol):
                 continue
             end = data.find(HEAD_END)
             if end < 0 or end > self.front.limits.head_bytes:
-                self._wait_for_head(data)
+                self._wait_for_head(data, is_new=not kept)
                 break
             self._data = data[end + 4 :]
             self._begin(data[: end + 4])
             if self.phase is Phase.HEAD:
-                data, self._data = self._data, b""
+                kept, data, self._data = False, self._data, b""
         self._is_reading = False
 
-    def _wait_for_head(self, data: bytes) -> None:
+    def _wait_for_head(self, data: bytes, *, is_new: bool) -> None:
         if len(data) > self.front.limits.head_bytes:
             self._refuse(
                 bad_request(
@@ -227,7 +228,7 @@ class Client(asyncio.Protocol):
         elif problem := requests.early_problem(data):
             self._refuse(problem)
         else:
-            if not self._data:
+            if is_new:
                 self.deadline = self.front.now + self.front.limits.header_s
             self._data = data
 

@@ -5,8 +5,8 @@ import itertools
 import json
 import os
 import secrets
-import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -24,7 +24,7 @@ from kato_manager.gateway.requests import Request
 from kato_manager.gateway.routes import Group, Match, Route, Routes, unavailable
 from kato_manager.gateway.security import Security
 from kato_manager.gateway.upstream import Pool
-from kato_manager.gateway.wake import Waker
+from kato_manager.gateway.hold import Hold
 
 TICK_S = 0.5
 _HOST = "127.0.0.1"
@@ -60,7 +60,7 @@ class Front:
         self._control = self._new_pool(
             lambda new: loop.create_unix_connection(new, os.fspath(control_path))
         )
-        self._waker = Waker(control_path, wake_s=limits.wake_s)
+        self._held = Hold(control_path, wake_s=limits.wake_s)
         self._turns = itertools.count()
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
@@ -122,7 +122,7 @@ class Front:
         if target.takes_requests:
             return target
         if target.on_demand and not client.is_woken:
-            self._waker.hold(client, target)
+            self._held.add(client, target)
             return None
         raise unavailable(target)
 
@@ -209,19 +209,17 @@ class Front:
 
     # Life
 
-    async def serve(self, listener: socket.socket, *, parent: int) -> None:
-        """Accept clients until a signal, or until the parent is gone; then drain."""
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, stop.set)
-        self._accepting = _Acceptor(self, listener, self._loop)
-        self._accepting.start()
-        os.kill(parent, signal.SIGRTMIN) if parent else None
-        while not stop.is_set() and (not parent or os.getppid() == parent):
+    async def serve(
+        self, listener: socket.socket, stop: asyncio.Event, *, is_orphan: Callable[[], bool]
+    ) -> None:
+        """Accept clients until told to stop, or until nobody is there to tell it; then drain."""
+        self._acceptor = _Acceptor(self, listener, self._loop)
+        self._acceptor.start()
+        while not stop.is_set() and not is_orphan():
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK_S)
             self._tick()
-        self._accepting.stop()
+        self._acceptor.stop()
         listener.close()
         await self._drain()
 
@@ -235,11 +233,14 @@ class Front:
             self._tick()
         for client in list(self.clients):
             client.transport.abort()
+        for pool in (self._control, *self._pools.values()):
+            pool.close()
         self._tick()
+        await asyncio.sleep(0.01)  # for the loop to close what was aborted
 
     def left(self) -> None:
         """A client has gone: there is room again."""
-        self._accepting.start()
+        self._acceptor.start()
 
     def _tick(self) -> None:
         now = self.now = self._loop.time()
@@ -254,7 +255,7 @@ class Front:
                 del self._pools[key]
         if self._log:
             self._log.flush()
-        self._accepting.start()
+        self._acceptor.start()
 
 
 class _Acceptor:

@@ -19,7 +19,7 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 FIELDS = rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
 _HEAD = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]++ HTTP/1\.[01]\r\n" + FIELDS)
 _LINE = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]++ HTTP/1\.[01]")
-_VERSION = re.compile(TOKEN + rb" [^\s]+ HTTP/\d(?:\.\d)?")
+_OTHER_VERSION = re.compile(TOKEN + rb" [^\s]+ HTTP/(?!1\.[01])\d(?:\.\d)?")
 _LONE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _HOST = re.compile(rb"((?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\]))(?::(\d{1,5}))?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?]+)(/?[^?]*\??.*)")
@@ -142,7 +142,7 @@ def _understood(parser: httptools.HttpRequestParser, reader: _Reader) -> Request
         host=host,
         hostname=hostname(host),
         http_10=http_10,
-        keep_alive=parser.should_keep_alive() or (bool(upgrade) and b"close" not in options),
+        keep_alive=b"close" not in options and (not http_10 or b"keep-alive" in options),
         length=length,
         chunked=chunked,
         upgrade=bool(upgrade),
@@ -309,7 +309,7 @@ def explain(head: bytes) -> Problem:
 
 
 def _explain_line(line: bytes) -> Problem:
-    if _VERSION.fullmatch(line) and b"#" not in line:
+    if _OTHER_VERSION.fullmatch(line):
         return bad_request("only HTTP/1.0 and HTTP/1.1", status=505, code="version_not_supported")
     return bad_request(f"{_shown(line)} is not a request line")
 

@@ -11,6 +11,7 @@ from kato_manager.gateway.requests import FIELDS, Request
 CHUNKED, UNTIL_EOF = -1, -2
 
 _HEAD = re.compile(rb"HTTP/1\.[01] [1-5]\d\d(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n" + FIELDS)
+_ZERO = ord("0")
 _LENGTH = re.compile(rb"\d{1,18}")
 _OURS = frozenset(
     b"connection keep-alive proxy-connection te transfer-encoding upgrade content-length"
@@ -89,13 +90,14 @@ def _understood(head: bytes, parser: httptools.HttpResponseParser, reader: _Read
     codings = values.get(b"transfer-encoding", b"").lower()
     if codings not in {b"", b"chunked", b"identity"}:
         raise BadResponse("its answer has a transfer coding other than chunked")
+    stays_open = b"close" not in named and (head[7] != _ZERO or b"keep-alive" in named)
     dropped = _OURS | (named - {b"content-type", b"date"})
     return Response(
         status=status,
         length=_length(status, lengths, codings),
         declared_length=next(iter(lengths), b"") if codings != b"chunked" else b"",
         # Both framings at once may hide a second answer, so the connection is not used again.
-        keep_alive=parser.should_keep_alive() and not (lengths and codings),
+        keep_alive=stays_open and not (lengths and codings),
         lines=b"HTTP/1.1"
         + head[8 : head.find(b"\r\n") + 2]
         + b"".join(

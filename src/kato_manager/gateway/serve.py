@@ -22,8 +22,8 @@ from kato_manager.errors import ConfigError
 from kato_manager.gateway import lifecycle
 from kato_manager.gateway.limits import limits_from
 
-_READY = signal.SIGRTMIN  # a front accepts; unlike ordinary signals these queue
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, _READY}
+READY = signal.SIGRTMIN  # a front accepts; unlike ordinary signals these queue
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, READY}
 _LONGEST_BACKOFF_S = 30.0
 _STEADY_S = 10.0  # who lived this long did not fail at start
 _CONTROL = "control"
@@ -81,7 +81,7 @@ class Supervisor:
             elif number in {signal.SIGTERM, signal.SIGINT}:
                 self._end()
                 return
-            elif number == _READY and received:
+            elif number == READY and received:
                 self._became_ready(received.si_pid)
             self._reap()
 

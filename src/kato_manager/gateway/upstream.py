@@ -299,6 +299,12 @@ class Pool:
         while self._idle and self._idle[0].idle_since < before:
             self._idle.popleft().abort()
 
+    def close(self) -> None:
+        """End all connections, whatever they do."""
+        self._idle.clear()
+        for upstream in list(self._open):
+            upstream.abort()
+
     @property
     def is_unused(self) -> bool:
         return not (self._idle or self._open or self._tasks)

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import os
 import resource
+import signal
 import socket
 
 import uvloop
@@ -14,7 +16,7 @@ from kato_manager.gateway.front import Front
 from kato_manager.gateway.limits import limits_from
 from kato_manager.gateway.routes import Routes
 from kato_manager.gateway.security import trusted
-from kato_manager.gateway.serve import shared_options
+from kato_manager.gateway.serve import READY, shared_options
 from kato_manager.registry import Registry
 
 
@@ -30,6 +32,7 @@ def main() -> None:
     listener.setblocking(False)
 
     async def serve() -> None:
+        loop = asyncio.get_running_loop()
         front = Front(
             routes=Routes(Registry(options.home)),
             control_path=folder / "control.sock",
@@ -38,10 +41,14 @@ def main() -> None:
             identity=lifecycle.identity(options.home),
             limits=limits_from(options.limit),
             security=trusted(options.allow_host, options.allow_origin, listen=options.host),
-            loop=asyncio.get_running_loop(),
+            loop=loop,
         )
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
         gc.freeze()
-        await front.serve(listener, parent=options.parent)
+        os.kill(options.parent, READY)
+        await front.serve(listener, stop, is_orphan=lambda: os.getppid() != options.parent)
 
     uvloop.run(serve())
 
