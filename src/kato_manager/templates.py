@@ -37,9 +37,9 @@ def available(home: Path) -> Mapping[str, Path]:
     """Every template by name; the user's own hides a shipped one of the same name."""
     found: dict[str, Path] = {}
     for folder in folders(home):
-        for path in sorted(folder.glob("*" + SUFFIX)):
+        for path in folder.glob("*" + SUFFIX):
             found.setdefault(path.stem, path)
-    return found
+    return dict(sorted(found.items()))
 
 
 def find(name: str, home: Path) -> Path:

@@ -49,8 +49,11 @@ def show(name: Name = "kato", *, format_: As = Format.table) -> None:
     output.data(f"image    {template.launch.image or '-'}")
     output.data(f"command  {' '.join(template.launch.command) or '-'}")
     output.data(f"health   {template.launch.health.path}\n")
-    rows = [(one.flag, _wanted(one), _default(one), one.help) for one in template.settings.values()]
-    output.table(("FLAG", "VALUE", "DEFAULT", "MEANING"), rows)
+    rows = [
+        (one.flag, _default(one), one.env, f"{one.help} ({_wanted(one)})")
+        for one in template.settings.values()
+    ]
+    output.table(("FLAG", "DEFAULT", "VARIABLE", "MEANING"), rows)
 
 
 def check(names: Annotated[list[str], typer.Argument(metavar="NAME|PATH...")]) -> None:

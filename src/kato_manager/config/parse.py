@@ -1,6 +1,7 @@
 """The one door: whatever the user wrote becomes an `InstanceSpec`, or every mistake is told."""
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,6 +36,7 @@ ALIASES: Mapping[str, str] = {
     "ready_timeout": "ready_timeout_s",
 }
 _MERGED = frozenset({"settings", "env", "labels", "limits", "health"})
+_GPUS = re.compile(r"|all|[1-9][0-9]{0,2}|device=[\w:-]+(,[\w:-]+)*", re.ASCII)
 _COMMANDS = frozenset({"command", "args"})
 
 
@@ -208,6 +210,7 @@ def build(entry: Node, template: Template, problems: Problems) -> InstanceSpec:
     settings = _read_settings(entry.items.get("settings"), template, problems)
     _check_id(entry, values, problems)
     _check_env(entry, problems)
+    _check_gpus(entry, problems)
     values |= {"id": values.get("id", ""), "template": template.name, "settings": settings}
     return InstanceSpec(**values, launch=_launch(entry, template, settings, problems))
 
@@ -246,6 +249,12 @@ def _check_env(entry: Node, problems: Problems) -> None:
     for key, node in entry.items["env"].items.items() if "env" in entry.items else ():
         if not key or "=" in key:
             problems.add_key(node, "is no name of an environment variable")
+
+
+def _check_gpus(entry: Node, problems: Problems) -> None:
+    node = entry.items["limits"].items.get("gpus") if "limits" in entry.items else None
+    if node and isinstance(node.value, str) and not _GPUS.fullmatch(node.value):
+        problems.add(node, f"expected all, a count, or device=0,1, not {shown(node)}")
 
 
 def _launch(

@@ -22,7 +22,7 @@ from kato_manager.config.node import Node, Place, Source, element, member
 from kato_manager.config.problems import Problems
 
 MAX_BYTES = 8 * 1024 * 1024
-MAX_VALUES = 150_000
+MAX_VALUES = 60_000
 MAX_DEPTH = 50
 MAX_KEY_LENGTH = 500  # every path below a key repeats it
 NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -77,12 +77,20 @@ def _read_text(text: str, name: str, problems: Problems, expand: Expand) -> Node
     except _Stop:
         return None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(source, mark.line + 1, mark.column + 1) if mark else Place(source)
-        problems.at(place, "", _sentence(error))
+        problems.at(_marked(source, error), "", _sentence(error))
     except yaml.YAMLError as error:
         problems.at(Place(source), "", f"is not YAML: {str(error).splitlines()[0]}")
     return None
+
+
+def _marked(source: Source, error: yaml.MarkedYAMLError) -> Place:
+    """Where the parser stumbled; an end that comes too early is the end of the last line."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return Place(source)
+    if mark.line >= len(source.lines) > 0:
+        return Place(source, len(source.lines), len(source.lines[-1]) + 1)
+    return Place(source, mark.line + 1, mark.column + 1)
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:

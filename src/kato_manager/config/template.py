@@ -66,8 +66,10 @@ class Setting:
 
     def in_environment(self, value: Json) -> str:
         """The text a process reads from its environment variable."""
-        if isinstance(value, str):
-            return value
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, str | int | float):
+            return str(value)
         return json.dumps(value, ensure_ascii=False)
 
 
