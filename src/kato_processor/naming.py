@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from urllib.parse import quote, unquote
+from string import ascii_lowercase, digits
 
 from kato_processor.matching import Events
 
@@ -11,6 +11,7 @@ MIN_SYMBOLS = 2
 DEFAULT_NODE = "default_node"
 _LONGEST_KNOWLEDGE_BASE_ID = 60
 _LONGEST_FILE_STEM = 120
+_SAFE_IN_FILES = frozenset(ascii_lowercase + digits + "_-")
 _UNSAFE_IN_IDS = re.compile(r'[/\\."$*<>:|? -]')
 
 
@@ -54,20 +55,13 @@ def node_file(node_id: str) -> str:
     Characters outside `[a-z0-9_-]` are percent-encoded, capitals too, because some file
     systems ignore case. A name beyond the file system's limit ends in a digest instead.
     """
-    safe = "".join(
-        f"%{ord(c):02X}"
-        if c.isupper() and c.isascii()
-        else quote(c, safe="")
-        if c not in ".~"
-        else f"%{ord(c):02X}"
-        for c in node_id
-    )
+    safe = "".join(map(_encoded, node_id))
     if len(safe) > _LONGEST_FILE_STEM:
         safe = f"{safe[:40]}%%{hashlib.sha256(node_id.encode()).hexdigest()}"
     return f"node_{safe}_kato.db"
 
 
-def node_of_file(name: str) -> str | None:
-    """The node a file belongs to, or None where only the file itself knows it."""
-    stem = name.removeprefix("node_").removesuffix("_kato.db")
-    return None if "%%" in stem else unquote(stem)
+def _encoded(character: str) -> str:
+    if character in _SAFE_IN_FILES:
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode())

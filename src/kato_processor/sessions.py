@@ -137,7 +137,7 @@ class Sessions:
         return self._store.count() - self._store.exists(DEFAULT_ID)
 
     def sweep(self) -> int:
-        """Remove what has expired; how many."""
+        """Remove expired sessions, a page at most; how many."""
         return sum(self._store.end(session.id, how="purge") for session in self._store.due())
 
 

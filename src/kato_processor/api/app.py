@@ -4,6 +4,7 @@ Starlette without FastAPI: FastAPI's import alone takes longer than everything e
 does before its first answer (measured 0.40 s of 0.48 s).
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,9 +38,11 @@ def create_app(settings: ProcessSettings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         processor = Processor(settings, open_sessions(settings), Nodes(settings.data_dir))
         context = app.state.context = Context(processor, monitor)
+        tending = asyncio.create_task(context.tend())
         try:
             yield
         finally:
+            tending.cancel()
             context.close()
 
     return Starlette(

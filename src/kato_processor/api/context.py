@@ -17,6 +17,7 @@ from kato_processor.processor import Processor
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 THREADS = 4
+SWEEP_EVERY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -62,6 +63,12 @@ class Context:
             line.waiting -= 1
             if not line.waiting:
                 self._lines.pop(session_id, None)
+
+    async def tend(self) -> None:
+        """Remove expired sessions now and then, for as long as the process runs."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            await self.run(self.processor.sessions.sweep)
 
     def close(self) -> None:
         self._threads.shutdown()
