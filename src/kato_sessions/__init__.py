@@ -4,7 +4,18 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "kato_sessions.aio": ("Asynchronous",),
+    "kato_sessions.archive": ("Archive", "Archived"),
+    "kato_sessions.audit": ("AuditLog",),
+    "kato_sessions.chat": ("ChatResponse", "ChatSession", "Message", "SessionStore"),
+    "kato_sessions.client": (
+        "KATOClient",
+        "KATOError",
+        "KATOSessionError",
+        "ResilientKATOClient",
+    ),
     "kato_sessions.connect": ("open_store",),
+    "kato_sessions.doctor": ("Health", "examine"),
     "kato_sessions.errors": (
         "InvalidSession",
         "RecordCorrupt",
@@ -15,9 +26,14 @@ _HOMES = {
         "StoreUnavailable",
         "VersionConflict",
     ),
+    "kato_sessions.janitor": ("Janitor", "Swept"),
     "kato_sessions.model": ("Affinity", "Counters", "Item", "Session", "State"),
     "kato_sessions.profile": ("CHAT", "KATO", "PROFILES", "PULSEPAL", "SERVICE", "Profile"),
+    "kato_sessions.pulsepal": ("ConversationContext", "SessionManager", "Settings"),
+    "kato_sessions.rebuild": ("rebuild_sessions",),
+    "kato_sessions.sealed": ("Cipher",),
     "kato_sessions.store": ("Page", "Store"),
+    "kato_sessions.transfer": ("export_session", "import_session", "migrate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,8 +14,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from kato_sessions import life
-from kato_sessions.errors import RecordCorrupt, SessionNotFound
-from kato_sessions.files import file_name, write_atomically
+from kato_sessions.backend import Record
+from kato_sessions.errors import InvalidSession, RecordCorrupt, SessionNotFound
+from kato_sessions.files import file_name, id_of, write_atomically
 from kato_sessions.model import Clock, Session
 from kato_sessions.store import Store
 from kato_sessions.transfer import from_document, to_document, to_text
@@ -62,10 +63,17 @@ class Archive:
         found = [one for one in self._of(session_id) if day is None or one.day == day]
         if not found:
             raise SessionNotFound(session_id)
-        record = from_document(_read(max(found, key=lambda one: one.day).path))
+        record = self.load(max(found, key=lambda one: one.day).path)
         now = store.clock()
         session = life.restored(record.session, now, exact=store.profile.exact_touch)
         return store.put_record(replace(record, session=session))
+
+    def load(self, path: Path) -> Record:
+        """What an archive file holds; raises RecordCorrupt if it cannot be read."""
+        try:
+            return from_document(_read(path))
+        except InvalidSession as error:
+            raise RecordCorrupt(f"archive {path} cannot be read: {error}") from error
 
     def list(self) -> Iterator[Archived]:
         """All, oldest day first."""
@@ -105,21 +113,13 @@ class Archive:
 
 def _described(path: Path, session_id: str | None = None) -> Archived:
     if session_id is None:
-        session_id = _id_of(path)
+        session_id = id_of(path.name.removeprefix("session_").partition(".json")[0])
     return Archived(
         session_id=session_id,
         day=date.fromisoformat(path.parent.name),
         path=path,
         size_bytes=path.stat().st_size,
     )
-
-
-def _id_of(path: Path) -> str:
-    """The id from the name; only an encoded name needs a look inside."""
-    name = path.name.removeprefix("session_").partition(".json")[0]
-    if not name.startswith("b32-"):
-        return name
-    return from_document(_read(path)).session.id
 
 
 def _read(path: Path) -> object:

@@ -1,12 +1,16 @@
 """A store from its URL: `memory:`, `files:PATH`, `sqlite:PATH`, `redis://host:port/db`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from kato_sessions.backend import Backend
 from kato_sessions.errors import InvalidSession
 from kato_sessions.model import DAY_MS, Clock, now_ms
 from kato_sessions.profile import SERVICE, Profile
 from kato_sessions.store import Audit, Redact, Store
+
+if TYPE_CHECKING:
+    from kato_sessions.sealed import Cipher
 
 
 def open_store(
@@ -16,12 +20,18 @@ def open_store(
     clock: Clock = now_ms,
     redact: Redact | None = None,
     audit: Audit | None = None,
+    cipher: "Cipher | None" = None,
 ) -> Store:
-    """Open the store at `url`, making its folder or file if absent.
+    """Open the store at `url`, making its folder or file if absent; a cipher seals what it keeps.
 
     Raises InvalidSession for a URL it does not know and StoreUnavailable if it cannot be opened.
     """
-    return Store(open_backend(url, profile), profile, clock=clock, redact=redact, audit=audit)
+    backend = open_backend(url, profile)
+    if cipher:
+        from kato_sessions.sealed import SealedBackend
+
+        backend = cast("Backend", SealedBackend(backend, cipher))
+    return Store(backend, profile, clock=clock, redact=redact, audit=audit)
 
 
 def open_backend(url: str, profile: Profile = SERVICE) -> Backend:
@@ -48,6 +58,17 @@ def open_backend(url: str, profile: Profile = SERVICE) -> Backend:
         f"store {url!r} is unknown",
         hint="use memory:, files:PATH, sqlite:PATH or redis://HOST:PORT/DB",
     )
+
+
+def archive_folder(url: str) -> Path | None:
+    """Where sessions of a store are archived: beside its file, or None for one without files."""
+    kind, _, place = url.partition(":")
+    if kind == "files":
+        return _path(place) / "archive"
+    if kind == "sqlite":
+        path = _path(place)
+        return path.with_name(f"{path.stem}-archive")
+    return None
 
 
 def _path(place: str) -> Path:

@@ -43,6 +43,14 @@ def file_name(session_id: str) -> str:
     return f"b32-{encoded.rstrip('=').lower()}"
 
 
+def id_of(name: str) -> str:
+    """The id that a file name stands for."""
+    if not name.startswith("b32-"):
+        return name
+    encoded = name.removeprefix("b32-").upper()
+    return base64.b32decode(encoded + "=" * (-len(encoded) % 8)).decode()
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file as a whole, 0600, on the disk before anybody can see it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -23,7 +23,7 @@ from typing import Any
 from kato_sessions import life
 from kato_sessions.backend import Record
 from kato_sessions.errors import InvalidSession
-from kato_sessions.model import Counters, Item, Session, checked_id, deadline_of, plain, slack_of
+from kato_sessions.model import Counters, Item, Session, checked_id, plain
 from kato_sessions.profile import Profile
 from kato_sessions.store import Store
 
@@ -40,8 +40,8 @@ class Rebuilt:
     unreadable: list[str] = field(default_factory=list)
 
 
-def rebuild(store: Store, logs: Path, *, overwrite: bool = False) -> Rebuilt:
-    """Make the sessions that the logs tell of; those the store still has are left alone.
+def rebuild_sessions(store: Store, logs: Path, *, overwrite: bool = False) -> Rebuilt:
+    """Make the sessions that the logs tell of, live from now; those the store has are left alone.
 
     Raises InvalidSession if `logs` is no folder or file.
     """
@@ -60,7 +60,9 @@ def rebuild(store: Store, logs: Path, *, overwrite: bool = False) -> Rebuilt:
         if store.peek(session_id) is not None and not overwrite:
             result.present.append(session_id)
             continue
-        store.put_record(_record(session_id, lines, store.profile), overwrite=overwrite)
+        store.put_record(
+            _record(session_id, lines, store.profile, store.clock()), overwrite=overwrite
+        )
         result.session_ids.append(session_id)
     return result
 
@@ -93,7 +95,7 @@ def _checked(line: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _record(
-    session_id: str, lines: list[tuple[int, Mapping[str, Any]]], profile: Profile
+    session_id: str, lines: list[tuple[int, Mapping[str, Any]]], profile: Profile, now: int
 ) -> Record:
     lines.sort(key=lambda entry: entry[0])
     first, last = lines[0][0], lines[-1][0]
@@ -110,15 +112,9 @@ def _record(
         metadata={"created_from": "logs"},
     )
     items = life.numbered(session, [_item(at, line) for at, line in lines], last, None)
-    slack = slack_of(session.idle_ttl_ms, exact=profile.exact_touch)
-    return Record(
-        session=replace(
-            session,
-            expires_at=deadline_of(session, last, slack_ms=slack),
-            counters=life.counted(Counters(), items),
-        ),
-        items=items,
-    )
+    session = replace(session, counters=life.counted(Counters(), items))
+    live = life.restored(session, now, exact=profile.exact_touch)
+    return Record(session=live, items=items)
 
 
 def _first(lines: list[tuple[int, Mapping[str, Any]]], name: str) -> str | None:

@@ -1,0 +1,1 @@
+"""The chat guide's module names over kato_sessions."""

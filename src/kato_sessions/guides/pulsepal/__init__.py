@@ -1,0 +1,1 @@
+"""The PulsePal guide's module names over kato_sessions."""

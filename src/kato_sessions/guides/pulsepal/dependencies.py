@@ -1,0 +1,5 @@
+"""`from pulsepal.dependencies import SessionManager`."""
+
+from kato_sessions.pulsepal import ConversationContext, SessionManager
+
+__all__ = ["ConversationContext", "SessionManager"]

@@ -1,0 +1,5 @@
+"""`from pulsepal.settings import Settings`."""
+
+from kato_sessions.pulsepal import Settings
+
+__all__ = ["Settings"]

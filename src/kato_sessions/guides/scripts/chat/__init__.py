@@ -1,0 +1,1 @@
+"""The guides' script names over kato_sessions."""
