@@ -7,8 +7,7 @@ from typing import Literal
 
 from kato_manager.errors import InstanceNotFound, KatoError, RuntimeUnavailable
 from kato_manager.manager import Manager
-from kato_manager.model import Instance, Status
-from kato_manager.registry import touched
+from kato_manager.model import Instance, Status, touched
 from kato_manager.runtimes.base import Found
 
 ORPHAN_GRACE = timedelta(seconds=30)  # a start somewhere may be about to record it

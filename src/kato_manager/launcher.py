@@ -7,8 +7,8 @@ from kato_manager import readiness
 from kato_manager.crash_points import crash_point
 from kato_manager.engines import Runtimes
 from kato_manager.errors import PortTaken, RuntimeUnavailable
-from kato_manager.model import Handle, Instance, Status
-from kato_manager.registry import Registry, touched
+from kato_manager.model import Handle, Instance, Status, touched
+from kato_manager.registry import Registry
 from kato_manager.reservation import Reservations
 from kato_manager.runtimes.base import Binds
 

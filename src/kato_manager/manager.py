@@ -30,9 +30,11 @@ from kato_manager.model import (
     Operation,
     Status,
     differences,
+    touched,
 )
 from kato_manager.observation import Seen
-from kato_manager.registry import Instances, Registry, touched
+from kato_manager.registry import Registry
+from kato_manager.registry_file import Instances
 from kato_manager.reservation import Reservations, begin
 from kato_manager.settings import Settings
 

@@ -292,3 +292,8 @@ def now() -> datetime:
 def moment(text: str) -> datetime:
     """Read a stored time; one without a zone, as the guide's file has it, is local time."""
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def touched(instance: Instance, **changes: Any) -> Instance:
+    """The instance with changes, updated now."""
+    return dataclasses.replace(instance, **{"updated_at": now(), **changes})

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from kato_manager.engines import Runtimes
 from kato_manager.errors import RuntimeUnavailable
-from kato_manager.model import Instance, Status
-from kato_manager.registry import Registry, touched
+from kato_manager.model import Instance, Status, touched
+from kato_manager.registry import Registry
 
 
 def settle(registry: Registry, runtimes: Runtimes, instance: Instance) -> Instance | None:

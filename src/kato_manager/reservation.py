@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from kato_manager import names, ports, process
 from kato_manager.engines import Runtimes
 from kato_manager.errors import InstanceExists, PortTaken
-from kato_manager.model import Handle, Instance, InstanceSpec, Operation, Status, Verb, now
-from kato_manager.registry import Instances, Registry, touched
+from kato_manager.model import Handle, Instance, InstanceSpec, Operation, Status, Verb, now, touched
+from kato_manager.registry import Registry
+from kato_manager.registry_file import Instances
 from kato_manager.settings import Settings
 
 

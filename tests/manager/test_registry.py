@@ -13,7 +13,8 @@ import pytest
 
 from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
 from kato_manager.model import Instance, InstanceSpec, Operation, Status
-from kato_manager.registry import STICKY_PORTS_KEPT, Registry
+from kato_manager.registry import Registry
+from kato_manager.registry_file import STICKY_PORTS_KEPT
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 # As printed in the guide "KATO Session Management", section "Instance Registry".

@@ -8,7 +8,8 @@ from kato_manager import liveness
 from kato_manager.cli import output
 from kato_manager.cli.options import As, Format, Group, Id, Label, Quiet, Words
 from kato_manager.model import Instance
-from kato_manager.registry import Instances, Registry
+from kato_manager.registry import Registry
+from kato_manager.registry_file import Instances
 from kato_manager.selection import select
 from kato_manager.settings import Settings
 from kato_manager.view import details, summary

@@ -15,7 +15,7 @@ def version(*, format_: As = Format.table) -> None:
     import platform
     from importlib.metadata import version as installed
 
-    from kato_manager.registry import VERSION
+    from kato_manager.registry_file import VERSION
 
     answer = {
         "kato-manager": installed("kato-manager"),
