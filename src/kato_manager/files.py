@@ -1,15 +1,34 @@
 """Files that are whole at every moment, in folders that are the user's alone."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, text: str, *, durable: bool = True, copy: Path | None = None
+) -> None:
     """Put a new file in place of the old one, on disk before it is visible; call under a lock.
 
-    A full disk raises OSError and leaves the old file as it was.
+    `copy` gets the same text. A full disk raises OSError and leaves both files as they were.
     """
     path = Path(os.path.realpath(path))  # a link, to a synchronised folder say, stays one
+    with _temporary(path, text, durable=durable) as new:
+        if copy is None:
+            _put(new, path, durable=durable)
+        else:
+            # Not forced to disk: it is for a broken file, and a lost machine keeps the other.
+            with _temporary(copy, text, durable=False) as twin:
+                _put(new, path, durable=durable)
+                _put(twin, copy, durable=False)
+    if durable:
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def _temporary(path: Path, text: str, *, durable: bool) -> Iterator[Path]:
+    """A file beside `path` with this text, until it is put in place."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -18,15 +37,16 @@ def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        if not durable:
-            # ext4 flushes a file that is renamed over another, and that costs as much as fsync.
-            path.unlink(missing_ok=True)
-        temporary.replace(path)
-    except BaseException:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        _sync_folder(path.parent)
+
+
+def _put(new: Path, place: Path, *, durable: bool) -> None:
+    if not durable:
+        # ext4 flushes a file that is renamed over another, and that costs as much as fsync.
+        place.unlink(missing_ok=True)
+    new.replace(place)
 
 
 def make_private(folder: Path) -> None:
