@@ -66,7 +66,10 @@ def diff(
     prune: Prune = False,
     format_: As = Format.table,
 ) -> None:
-    """Show each value that differs between the file and what is recorded; exit 10 if any does."""
+    """Show each value that would change.
+
+    Exit code 10 when any does.
+    """
     from kato_manager.plan import Action
 
     made = _planned(_manager(None), file, profile, env_file, prune=prune)
@@ -100,7 +103,7 @@ def apply(
     lock_timeout: LockTimeout = None,
     format_: As = Format.table,
 ) -> None:
-    """Make it so: start, replace and stop what differs, leave alone what does not.
+    """Make it so: change what differs, leave the rest.
 
     Exit code 8 when some steps failed; the same command continues then.
     """
@@ -130,7 +133,10 @@ def down(
     lock_timeout: LockTimeout = None,
     format_: As = Format.table,
 ) -> None:
-    """Stop what the file names and what it made, dependants first; data stays."""
+    """Stop what the file names and what it made.
+
+    Dependants first; data stays.
+    """
     from kato_manager import plan as planning
     from kato_manager.apply import observed
 

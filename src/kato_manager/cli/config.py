@@ -36,7 +36,10 @@ def config(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only check the file.")] = False,
     format_: As = Format.table,
 ) -> None:
-    """Print the file with everything resolved; what is printed means the same."""
+    """Print the file with everything resolved.
+
+    What is printed means the same.
+    """
     from kato_manager.config import render
     from kato_manager.settings import Settings
 
@@ -51,7 +54,7 @@ def config(
 
 
 def schema() -> None:
-    """Print the JSON Schema of files of instances, for editors.
+    """Print the JSON Schema of the files, for editors.
 
     kato schema > kato.schema.json, then begin the file with:
     # yaml-language-server: $schema=kato.schema.json
@@ -75,7 +78,7 @@ def export(
         typer.Option("--out", "-o", metavar="PATH", help="A file; for systemd a folder of units."),
     ] = "",
 ) -> None:
-    """Write a compose file, Kubernetes manifests or systemd user units for the same instances."""
+    """Write it for Compose, Kubernetes or systemd."""
     from kato_manager.settings import Settings
 
     document = read_document(file, profile, env_file, Settings.load(os.environ))

@@ -10,7 +10,10 @@ def register(app: typer.Typer) -> None:
 
 
 def demo() -> None:
-    """Start two processors, compare what they predict, stop them; in a folder of its own."""
+    """Start two processors and compare what they predict.
+
+    It plays in a folder of its own, and leaves nothing behind.
+    """
     from kato_manager.demo import play
 
     play(output.data)

@@ -25,7 +25,7 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what is found.")] = False,
     format_: As = Format.table,
 ) -> None:
-    """Say what is wrong and which command mends it; with --fix, mend it.
+    """Say what is wrong and what mends it; --fix does.
 
     Exit code 1 when something is (still) wrong.
     """
@@ -59,7 +59,7 @@ def adopt(
     dry_run: DryRun = False,
     format_: As = Format.table,
 ) -> None:
-    """Record instances that run although the registry does not know them."""
+    """Record instances that run unrecorded."""
     from kato_manager import doctor as examination
     from kato_manager.errors import InstanceNotFound
 
@@ -81,9 +81,10 @@ def adopt(
 
 
 def prune(*, dry_run: DryRun = False, yes: Yes = False, format_: As = Format.table) -> None:
-    """Remove what is left of instances that nobody recorded, and entries of what is gone.
+    """Remove what is left of unrecorded instances.
 
-    Data stays. What is younger than half a minute is left alone.
+    Entries of what is gone are removed too. Data stays. What is younger than half a minute is left
+    alone.
     """
     from kato_manager import doctor as examination
 

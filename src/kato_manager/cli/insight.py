@@ -29,7 +29,10 @@ def exec_(
         ),
     ] = None,
 ) -> None:
-    """Run a command beside the processor; its exit code is ours."""
+    """Run a command beside the processor.
+
+    Its exit code is ours.
+    """
     from kato_manager.cli.opening import open_manager
     from kato_manager.errors import InstanceNotFound, KatoError
     from kato_manager.runtimes.base import Exec
@@ -86,7 +89,7 @@ def stats(
 
 
 def events(*, format_: As = Format.table) -> None:
-    """Print what happens to instances, as it happens, until interrupted."""
+    """Print what happens to instances, as it happens."""
     from kato_manager import events as happenings
     from kato_manager.cli.opening import open_manager
     from kato_manager.model import timestamp

@@ -33,7 +33,10 @@ def list_(
     quiet: Quiet = False,
     format_: As = Format.table,
 ) -> None:
-    """List the instances and whether they live, without asking any engine."""
+    """List the instances and whether they live.
+
+    No engine is asked; `kato status` does that.
+    """
     settings = Settings.from_environ(os.environ)
     instances = _read(settings)
     chosen = select(instances, words or (), groups=group or (), labels=label or ())
@@ -54,7 +57,7 @@ def status(
     *,
     format_: As = Format.table,
 ) -> None:
-    """Ask the engines how the instances are, one request per engine.
+    """Ask the engines how the instances are.
 
     Exit code 3 when an instance does not run, 5 when an engine did not answer.
     """
@@ -78,7 +81,7 @@ def status(
 
 
 def inspect(instance: Id) -> None:
-    """Print everything that is recorded and observed about one instance, as JSON."""
+    """Print all that is known of one instance, as JSON."""
     from kato_manager.cli.opening import open_manager
 
     manager = open_manager()

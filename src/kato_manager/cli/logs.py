@@ -24,7 +24,10 @@ def logs(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it prints.")] = False,
 ) -> None:
-    """Print what an instance printed; --follow ends when it ends."""
+    """Print what an instance printed.
+
+    --follow goes on until it ends.
+    """
     from kato_manager.cli.opening import open_manager
     from kato_manager.errors import InstanceNotFound
     from kato_manager.selection import select

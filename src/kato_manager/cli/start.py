@@ -102,7 +102,9 @@ def start(
     lock_timeout: LockTimeout = None,
     format_: As = Format.table,
 ) -> None:
-    """Start an instance, and the gateway. Starting what runs is success.
+    """Start an instance, and the gateway.
+
+    Starting what runs already is success.
 
     Any setting of the template is a flag too: --rank-sort-algo similarity.
     """
@@ -165,7 +167,7 @@ def restart(
     lock_timeout: LockTimeout = None,
     format_: As = Format.table,
 ) -> None:
-    """Stop and start an instance with what is recorded, changed by what is given.
+    """Stop and start an instance, with changes if given.
 
     Any setting is a flag: kato restart a --recall-threshold 0.3.
     """

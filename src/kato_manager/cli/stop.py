@@ -54,7 +54,9 @@ def stop(
     lock_timeout: LockTimeout = None,
     format_: As = Format.table,
 ) -> None:
-    """Stop instances: the process, its entry and its port go, its data stays.
+    """Stop instances; their data stays.
+
+    The process goes, its entry and its port.
 
     Without any name it means all, and asks.
     """

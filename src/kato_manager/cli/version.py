@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 
 def version(*, format_: As = Format.table) -> None:
-    """Print the version of kato-manager, and of what it stores and serves."""
+    """Print the version."""
     import platform
     from importlib.metadata import version as installed
 
