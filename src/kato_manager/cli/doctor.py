@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kato_manager.cli import output
-from kato_manager.cli.options import As, Format, Yes
+from kato_manager.cli.options import As, DryRun, Format, Yes
 
 if TYPE_CHECKING:
     from kato_manager.doctor import Finding
     from kato_manager.manager import Manager
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 def register(app: typer.Typer) -> None:

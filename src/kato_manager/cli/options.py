@@ -60,6 +60,7 @@ Label = Annotated[
 As = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; shared services are kept.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Timeout = Annotated[
     float | None,
     typer.Option(

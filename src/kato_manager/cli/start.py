@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kato_manager.cli import output
-from kato_manager.cli.options import As, Format, Id, LockTimeout, Timeout, Wait
+from kato_manager.cli.options import As, DryRun, Format, Id, LockTimeout, Timeout, Wait
 
 if TYPE_CHECKING:
     from kato_manager.config.template import Template
@@ -99,6 +99,7 @@ def start(
     ] = True,
     wait: Wait = True,
     timeout: Timeout = None,
+    dry_run: DryRun = False,
     lock_timeout: LockTimeout = None,
     format_: As = Format.table,
 ) -> None:
@@ -137,6 +138,9 @@ def start(
     kind = template or (recorded.spec.template if recorded else templates.DEFAULT)
     chosen = templates.load(kind, home=manager.settings.home)
     raw = {**present(given), **_settings(chosen, set_, context.args)}
+    if dry_run:
+        _print_plan(manager, _spec({"id": "kato-auto", **raw}, chosen, recorded and recorded.spec))
+        return
     with output.progress(f"starting {id_ or 'an instance'}"):
         if id_:
             spec = _spec(raw, chosen, recorded.spec if recorded else None)
@@ -219,6 +223,13 @@ def _spec(
     if recorded is None:
         return parse_spec(raw, template, warn=output.talk)
     return override(recorded, {**raw, "id": recorded.id}, template, warn=output.talk)
+
+
+def _print_plan(manager: "Manager", spec: "InstanceSpec") -> None:
+    from kato_manager import liveness, plan
+
+    recorded = manager.registry.read()
+    output.data(str(plan.diff([spec], recorded, liveness.words(recorded), file="", origin="")))
 
 
 def _start_unnamed(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kato_manager.cli import output
-from kato_manager.cli.options import As, Format, Group, Label, LockTimeout, Words, Yes
+from kato_manager.cli.options import As, DryRun, Format, Group, Label, LockTimeout, Words, Yes
 from kato_manager.cli.services import stop_services
 from kato_manager.errors import ConfigError, InstanceNotFound, KatoError, PartlyFailed
 
@@ -51,6 +51,7 @@ def stop(
             "--grace", metavar="SECONDS", min=0, help="Time to end by itself.", show_default=False
         ),
     ] = None,
+    dry_run: DryRun = False,
     lock_timeout: LockTimeout = None,
     format_: As = Format.table,
 ) -> None:
@@ -67,6 +68,10 @@ def stop(
     manager = open_manager(lock_timeout)
     instances = manager.registry.read()
     chosen = select(instances, words, groups=group or (), labels=label or ())
+    if dry_run:
+        for one in chosen:
+            output.data(f"{one.id}  would be stopped{' and its data deleted' if purge else ''}")
+        return
     if not words and not group and not label:
         _agree_to_all(chosen, all_=all_, yes=yes)
     if purge:
