@@ -139,7 +139,8 @@ def start(
     chosen = templates.load(kind, home=manager.settings.home)
     raw = {**present(given), **_settings(chosen, set_, context.args)}
     if dry_run:
-        _print_plan(manager, _spec({"id": "kato-auto", **raw}, chosen, recorded and recorded.spec))
+        before = recorded.spec if recorded else None
+        _print_plan(manager, _spec({"id": "kato-auto", **raw}, chosen, before))
         return
     with output.progress(f"starting {id_ or 'an instance'}"):
         if id_:

@@ -69,8 +69,9 @@ def stop(
     instances = manager.registry.read()
     chosen = select(instances, words, groups=group or (), labels=label or ())
     if dry_run:
-        for one in chosen:
-            output.data(f"{one.id}  would be stopped{' and its data deleted' if purge else ''}")
+        fate = "would be stopped, its data deleted" if purge else "would be stopped"
+        for instance in chosen:
+            output.data(f"{instance.id}  {fate}")
         return
     if not words and not group and not label:
         _agree_to_all(chosen, all_=all_, yes=yes)
