@@ -143,7 +143,7 @@ def start(
         _print_plan(manager, _spec({"id": "kato-auto", **raw}, chosen, before))
         return
     with output.progress(f"starting {id_ or 'an instance'}"):
-        if id_:
+        if id_ is not None:
             spec = _spec(raw, chosen, recorded.spec if recorded else None)
             instance = manager.start(spec, wait=wait, timeout_s=timeout)
         else:
