@@ -4,9 +4,12 @@ A failure stops its dependants only. What was done stays done, so that the same 
 continues. Nothing here decides: every step is a verb of the manager, which decides under the lock.
 """
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -86,18 +89,31 @@ class _Run:
     def all(self, parallel: int) -> list[Outcome]:
         pool = ThreadPoolExecutor(parallel, thread_name_prefix="apply")
         try:
-            while self._waiting or self._running:
-                try:
+            with self._interrupts():
+                while self._waiting or self._running:
                     self._begin_ready(pool, parallel)
                     self._collect()
-                except KeyboardInterrupt:
-                    if self._interrupted:
-                        raise
-                    self._interrupted = True
-                    self._on_interrupt()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return [self._outcomes[one] for one in self._order]
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Ctrl-C is a flag at first: an exception could come between any two lines."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, _signal: int, _frame: object) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self._on_interrupt()
 
     def _begin_ready(self, pool: ThreadPoolExecutor, parallel: int) -> None:
         for step in list(self._waiting.values()):
@@ -215,6 +231,11 @@ def raise_failures(outcomes: Iterable[Outcome]) -> None:
     """Raise `PartlyFailed` naming every step that was not done and why."""
     lost = [one for one in outcomes if one.result is not Result.DONE]
     if lost:
-        lines = [f"{one.step.id}: {one.result}: {one.reason}" for one in lost]
+        lines = [f"{one.step.id}: {one.result}: {_indented(one.reason)}" for one in lost]
         count = f"{len(lost)} step{'s' if len(lost) > 1 else ''} not done"
         raise PartlyFailed("\n  ".join([count, *lines]), hint="the same command continues")
+
+
+def _indented(reason: str) -> str:
+    """The last lines of a log stand below what they explain."""
+    return reason.replace("\n", "\n    ")

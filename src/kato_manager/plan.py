@@ -204,8 +204,10 @@ def from_document(data: Json, name: str) -> Plan:
     try:
         if data["version"] != VERSION:
             raise ConfigError(f"{name}: a plan of version {data['version']}, not {VERSION}")
+        steps = tuple(_from_json(one) for one in data["steps"])
+        _ordered(steps)  # a circle is a ValueError
         return Plan(
-            steps=_ordered([_from_json(one) for one in data["steps"]]),
+            steps=steps,
             world=data["world"],
             origin=data["origin"],
             leftover=tuple(data["leftover"]),

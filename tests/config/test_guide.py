@@ -77,13 +77,13 @@ def test_the_older_form_works_and_says_what_it_ignores(read):
     assert spec.launch.environment["LOG_LEVEL"] == "DEBUG"
     assert [str(warning) for warning in document.warnings] == [
         (
-            "multi.yaml:13:3: shared.mongo_url: ignored: patterns are kept in the instance's own data"
-            " folder"
+            "multi.yaml:13:3: shared.mongo_url: ignored:"
+            " patterns are kept in the instance's own data folder"
         ),
         "multi.yaml:14:3: shared.docker_network: ignored: instances share kato-network",
         "multi.yaml:5:5: instances[0].zmq_port: ignored: an instance has one port, for HTTP",
         (
-            "multi.yaml:6:5: instances[0].classifier: ignored: the classifier of old KATO versions is"
-            " gone"
+            "multi.yaml:6:5: instances[0].classifier: ignored:"
+            " the classifier of old KATO versions is gone"
         ),
     ]

@@ -59,7 +59,8 @@ class Progress:
 def line(outcome: Outcome, width: int) -> str:
     """One finished step: `started   fast  http://127.0.0.1:8001  0.4 s`."""
     if outcome.result is not Result.DONE:
-        return f"{outcome.result:<8}  {outcome.step.id:<{width}}  {outcome.reason}"
+        reason = outcome.reason.partition("\n")[0]  # the end of the run tells all of it
+        return f"{outcome.result:<8}  {outcome.step.id:<{width}}  {reason}"
     is_served = outcome.instance is not None and outcome.step.action is not Action.STOP
     url = f"{outcome.instance.url}  " if is_served and outcome.instance else ""
     word = _PAST[outcome.step.action]
