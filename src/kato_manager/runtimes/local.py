@@ -75,9 +75,10 @@ class LocalRuntime:
             raise PortTaken(f"port {handle['port']} was taken before the instance could bind it")
 
     def stop(self, handle: Handle, *, grace_s: float) -> None:
+        serving = _listeners(handle["port"])
         if not self._end(handle, grace_s):
             return
-        if not _wait_until_silent(handle["port"]):
+        if not _wait_until_closed(handle["port"], serving):
             raise StartFailed(
                 f"port {handle['port']} is still served although the instance has ended",
                 hint=f"see who holds it: ss -ltnp sport = :{handle['port']}",
@@ -369,13 +370,24 @@ def _answers(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def _wait_until_silent(port: int) -> bool:
+def _wait_until_closed(port: int, sockets: set[str]) -> bool:
+    """Whether these listening sockets end; the freed port may at once be another instance's."""
     deadline = time.monotonic() + _FORCED_END_S
-    while _answers(port):
+    while sockets & _listeners(port):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)
     return True
+
+
+def _listeners(port: int) -> set[str]:
+    """The inodes of the sockets that listen on a port: one socket, whoever inherits it."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            found |= {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "0A"}
+    return found
 
 
 def _listen(port: int) -> socket.socket:
