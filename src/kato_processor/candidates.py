@@ -1,13 +1,16 @@
 """Which patterns come near the state, and how each lines up. Source: KATO contract 2.6.1, 2.6.2."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from kato_processor import fuzzy, metrics
 from kato_processor.filters import Pipeline
 from kato_processor.index import Index, Pattern
-from kato_processor.matching import Alignment, Cut, Events, align, cut, extras, flat, positions
+from kato_processor.matching import Alignment, Cut, Events, align, cut, flat, positions
 from kato_processor.prediction import TIE_DIGITS, Match
+
+_NO_ANOMALIES: Mapping[str, fuzzy.Anomaly] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +24,7 @@ class Criteria:
     newest_row: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A pattern near enough. `state` and `memory` are what was observed, read in its symbols."""
 
     pattern: Pattern
@@ -30,7 +32,7 @@ class Candidate:
     state: Sequence[str]
     memory: Events
     where: Mapping[str, Sequence[int]]
-    anomalies: Mapping[str, fuzzy.Anomaly] = field(default_factory=dict)
+    anomalies: Mapping[str, fuzzy.Anomaly]
 
 
 def matches(index: Index, memory: Events, criteria: Criteria, *, kept: int) -> list[Match]:
@@ -71,9 +73,7 @@ def _near_by_tokens(
         common = shared if shared < 2 else LCSseq.similarity(pattern.tokens, state)  # noqa: PLR2004
         similarity = metrics.similarity(common, len(pattern.tokens), len(state))
         if similarity >= criteria.threshold:
-            yield Candidate(
-                pattern=pattern, similarity=similarity, state=state, memory=memory, where=where
-            )
+            yield Candidate(pattern, similarity, state, memory, where, _NO_ANOMALIES)
 
 
 def _shared(index: Index, state: list[str], criteria: Criteria) -> list[tuple[int, int]]:
@@ -110,14 +110,7 @@ def _near_by_characters(
             pattern = index.patterns[slots[place]]
             chosen = _substitutions(pattern, state, criteria)
             read = fuzzy.translated(state, chosen)
-            yield Candidate(
-                pattern=pattern,
-                similarity=score / 100,
-                state=read,
-                where=positions(read),
-                memory=fuzzy.translated_events(memory, chosen),
-                anomalies=chosen,
-            )
+            yield _read(pattern, score / 100, read, memory, chosen)
 
 
 def _substitutions(
@@ -149,18 +142,21 @@ def _near_by_fuzzy_tokens(
         common = LCSseq.similarity(pattern.tokens, read)
         similarity = metrics.similarity(common, len(pattern.tokens), len(state))
         if similarity >= criteria.threshold:
-            yield Candidate(
-                pattern=pattern,
-                similarity=similarity,
-                state=read,
-                where=positions(read),
-                memory=fuzzy.translated_events(memory, chosen),
-                anomalies=chosen,
-            )
+            yield _read(pattern, similarity, read, memory, chosen)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineup:
+def _read(
+    pattern: Pattern,
+    similarity: float,
+    read: list[str],
+    memory: Events,
+    chosen: dict[str, fuzzy.Anomaly],
+) -> Candidate:
+    readings = fuzzy.translated_events(memory, chosen)
+    return Candidate(pattern, similarity, read, readings, positions(read), chosen)
+
+
+class Lineup(NamedTuple):
     """A candidate with its alignment, before anything is spelled out."""
 
     candidate: Candidate
@@ -193,18 +189,15 @@ def _pruning_order(lineup: Lineup) -> tuple[float, float, int, str]:
 
 def _told(lineup: Lineup, memory: Events, state: Sequence[str]) -> Match:
     candidate, places = lineup.candidate, lineup.alignment.places
-    events = candidate.pattern.events()
-    present = events[lineup.cut.present : lineup.cut.future]
     return Match(
         pattern=candidate.pattern,
         similarity=candidate.similarity,
         matches=[candidate.state[place] for place in places],
         observed=[state[place] for place in places],
         blocks=lineup.alignment.blocks,
-        past=events[: lineup.cut.present],
-        present=present,
-        future=events[lineup.cut.future :],
-        extras=extras(memory, present, candidate.memory),
+        cut=lineup.cut,
+        memory=memory,
+        readings=candidate.memory,
         unmatched=len(state) - len(places),
         anomalies=[
             candidate.anomalies[state[place]]

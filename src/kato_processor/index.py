@@ -26,8 +26,20 @@ class Pattern:
     frequency: int
     emotives: list[Emotives]
 
+    @property
+    def has_single_symbols(self) -> bool:
+        """Whether every event has one symbol: the frequent case, which needs no counting."""
+        return len(self.sizes) == len(self.tokens)
+
+    def symbols(self, first: int, last: int) -> tuple[str, ...]:
+        """The symbols of these events."""
+        if self.has_single_symbols:
+            return self.tokens[first:last]
+        start = sum(self.sizes[:first])
+        return self.tokens[start : start + sum(self.sizes[first:last])]
+
     def events(self) -> Events:
-        if len(self.sizes) == len(self.tokens):
+        if self.has_single_symbols:
             return [[token] for token in self.tokens]
         events, start = [], 0
         for size in self.sizes:

@@ -5,14 +5,13 @@ the flattened short-term memory.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Event = list[str]
 Events = list[Event]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(NamedTuple):
     """`size` symbols equal at `tokens[at]` and `state[state_at]`."""
 
     at: int
@@ -20,8 +19,7 @@ class Block:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alignment:
+class Alignment(NamedTuple):
     """The blocks' outcome: which places of the state matched, and the pattern's matched range."""
 
     places: list[int]
@@ -30,8 +28,7 @@ class Alignment:
     end: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Cut(NamedTuple):
     """Indices of the events where the present begins and where the future begins."""
 
     present: int
@@ -127,14 +124,18 @@ def align(tokens: Sequence[str], where: Mapping[str, Sequence[int]], length: int
     return Alignment(places=places, blocks=len(found), start=found[0].at, end=last.at + last.size)
 
 
-def cut(pattern: Sequence[str], sizes: Sequence[int], alignment: Alignment, first: str) -> Cut:
+def cut(tokens: Sequence[str], sizes: Sequence[int], alignment: Alignment, first: str) -> Cut:
     """Whole events only; an event that the match cuts belongs to the present.
 
     A past event that merely contains the `first` matched symbol moves too, as in KATO.
     """
-    present, seen = _advance(sizes, 0, 0, alignment.start)
-    future, _ = _advance(sizes, present, seen, alignment.end)
-    if present and alignment.blocks and first in pattern[seen - sizes[present - 1] : seen]:
+    if len(sizes) == len(tokens):  # one symbol each: places are events
+        present = seen = alignment.start
+        future = alignment.end
+    else:
+        present, seen = _advance(sizes, 0, 0, alignment.start)
+        future, _ = _advance(sizes, present, seen, alignment.end)
+    if present and alignment.blocks and first in tokens[seen - sizes[present - 1] : seen]:
         present -= 1
     return Cut(present=present, future=future)
 

@@ -1,37 +1,51 @@
-"""From a short-term memory to ranked predictions; pure over an index. Source: contract 2.6."""
+"""From matches to ranked predictions: each is weighed against all others. Source: contract 2.6."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kato_processor import metrics
 from kato_processor.affinity import Weighted, Weights, weighted
 from kato_processor.fuzzy import Anomaly
 from kato_processor.index import Pattern
-from kato_processor.matching import Events, flat, missing
+from kato_processor.matching import Cut, Events, extras, flat, missing
 from kato_processor.memory import average
 
 Json = dict[str, Any]
+FutureKey = tuple[object, ...]
 PRUNE_FACTOR = 3
 TIE_DIGITS = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """One candidate lined up with the state. `observed` is what matched, as it was observed."""
+class Match(NamedTuple):
+    """One candidate lined up with the state.
+
+    `matches` are the pattern's symbols, `observed` what was seen in their place; `readings` is the
+    memory in the pattern's own symbols.
+    """
 
     pattern: Pattern
     similarity: float
     matches: list[str]
     observed: list[str]
     blocks: int
-    past: Events
-    present: Events
-    future: Events
-    extras: Events
+    cut: Cut
+    memory: Events
+    readings: Events
     unmatched: int
-    anomalies: list[Anomaly] = field(default_factory=list)
+    anomalies: list[Anomaly]
+
+    def present(self) -> tuple[str, ...]:
+        """The symbols of the present events."""
+        return self.pattern.symbols(self.cut.present, self.cut.future)
+
+    def future_key(self) -> FutureKey:
+        """Futures are the same whatever the order of symbols inside an event."""
+        pattern, first = self.pattern, self.cut.future
+        if pattern.has_single_symbols:
+            return pattern.tokens[first:]
+        return tuple(tuple(sorted(event)) for event in pattern.events()[first:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +71,7 @@ class Recall:
 
 
 def recall(
-    ensemble: Sequence[Match],
+    matches: Sequence[Match],
     state: Sequence[str],
     statistics: Statistics,
     *,
@@ -70,57 +84,131 @@ def recall(
     Ties are ordered by potential, similarity, frequency and name; patterns without a match come
     last whatever the ranking.
     """
-    if not ensemble:
+    if not matches:
         return Recall()
-    judge = _Judge(ensemble, state, statistics, weights)
-    predictions = [judge.prediction(match) for match in ensemble]
-    predictions.sort(key=lambda prediction: _rank(prediction, ranking))
+    ensemble = Ensemble(matches, state, statistics, weights)
+    ranked = [(ensemble.standing(match), match) for match in matches]
+    if ranking not in ranked[0][0]:
+        ranked = [(standing | ensemble.details(match), match) for standing, match in ranked]
+    ranked.sort(key=lambda pair: _rank(pair[0], ranking))
     return Recall(
-        predictions=predictions[:max_predictions], future_potentials=judge.future_potentials()
+        predictions=[
+            standing | ensemble.details(match) for standing, match in ranked[:max_predictions]
+        ],
+        future_potentials=ensemble.future_potentials(),
     )
 
 
-def _rank(prediction: Json, ranking: str) -> tuple[bool, float, float, float, int, str]:
+def _rank(standing: Json, ranking: str) -> tuple[bool, float, float, float, int, str]:
     return (
-        not prediction["matches"],
-        -round(prediction[ranking] or 0.0, TIE_DIGITS),
-        -round(prediction["potential"], TIE_DIGITS),
-        -round(prediction["similarity"], TIE_DIGITS),
-        -prediction["frequency"],
-        prediction["name"],
+        not standing["matches"],
+        -round(standing[ranking] or 0.0, TIE_DIGITS),
+        -round(standing["potential"], TIE_DIGITS),
+        -round(standing["similarity"], TIE_DIGITS),
+        -standing["frequency"],
+        standing["name"],
     )
 
 
-class _Judge:
-    """Knows the whole ensemble, so that each member can be weighed against it."""
+@dataclass(slots=True, kw_only=True)
+class _Future:
+    events: Events
+    patterns: int = 0
+    weight: float = 0.0
+
+
+class Ensemble:
+    """The matches of one state together."""
 
     def __init__(
         self,
-        ensemble: Sequence[Match],
+        matches: Sequence[Match],
         state: Sequence[str],
         statistics: Statistics,
         weights: Weights | None,
     ) -> None:
         self._state = state
-        self._state_counts = Counter(state)
+        self._counts = Counter(state)
         self._statistics = statistics
         self._weights = weights
-        self._frequency = sum(_frequency(match) for match in ensemble)
-        self._missing = {
-            match.pattern.row: missing(match.present, match.matches) for match in ensemble
-        }
-        self._probability = self._known(ensemble)
-        self._state_norm = metrics.norm(self._state_counts, self._probability)
-        self._posterior = sum(m.similarity * _frequency(m) / self._frequency for m in ensemble)
-        self._futures = _futures(ensemble)
+        self._frequency = sum(_frequency(match) for match in matches)
+        self._probability = self._known(matches)
+        self._norm = metrics.norm(self._counts, self._probability)
+        self._strength = sum(self._weighted_strength(match) for match in matches)
+        self._futures = _futures(matches)
         self._support = sum(future.weight for future in self._futures.values())
 
-    def _known(self, ensemble: Sequence[Match]) -> dict[str, float]:
-        """p(s) of the symbols that match or are missing somewhere in the ensemble."""
-        symbols = {symbol for match in ensemble for symbol in match.matches}
-        for events in self._missing.values():
-            symbols.update(flat(events))
+    def _known(self, matches: Sequence[Match]) -> dict[str, float]:
+        """p(s) of every symbol that matches or is missing somewhere in the ensemble."""
+        symbols: set[str] = set()
+        for match in matches:
+            symbols.update(match.matches, match.present())
         return {symbol: self._statistics.probability(symbol) for symbol in symbols}
+
+    def standing(self, match: Match) -> Json:
+        """The fields that most rankings go by."""
+        pattern, present = match.pattern, match.present()
+        matched, similarity = len(match.matches), match.similarity
+        fragmentation = metrics.fragmentation(match.blocks)
+        evidence = metrics.evidence(matched, len(pattern.tokens))
+        confidence = metrics.confidence(matched, len(present))
+        snr = metrics.signal_to_noise(matched, match.unmatched)
+        itfdf = self._itfdf(match, present)
+        felt = self._weighted(match, present)
+        heard = (felt.evidence, felt.confidence, felt.snr) if felt else (evidence, confidence, snr)
+        share = _frequency(match) / self._frequency
+        strength = self._weighted_strength(match)
+        return {
+            "type": "prototypical",
+            "name": pattern.name,
+            "frequency": pattern.frequency,
+            "matches": match.observed,
+            "potential": metrics.score(*heard, fragmentation) + itfdf,
+            "evidence": evidence,
+            "similarity": similarity,
+            "fragmentation": fragmentation,
+            "snr": snr,
+            "confidence": confidence,
+            "weighted_similarity": felt.similarity if felt else None,
+            "weighted_evidence": felt.evidence if felt else None,
+            "weighted_confidence": felt.confidence if felt else None,
+            "weighted_snr": felt.snr if felt else None,
+            "itfdf_similarity": itfdf,
+            "pattern_probability": share,
+            "weighted_strength": strength,
+            "bayesian_posterior": strength / self._strength if self._strength else 0.0,
+            "bayesian_prior": share,
+            "bayesian_likelihood": similarity,
+        }
+
+    def details(self, match: Match) -> Json:
+        """The other fields."""
+        pattern, statistics = match.pattern, self._statistics
+        present = match.present()
+        trained = statistics.trained.get(pattern.row)
+        entropy, normalized, overall = trained or self._entropies(present)
+        events = pattern.events()
+        here = events[match.cut.present : match.cut.future]
+        return {
+            "emotives": average(pattern.emotives),
+            "past": events[: match.cut.present],
+            "present": here,
+            "missing": missing(here, match.matches),
+            "extras": extras(match.memory, here, match.readings),
+            "anomalies": [anomaly.to_json() for anomaly in match.anomalies],
+            "sequence": events,
+            "future": events[match.cut.future :],
+            "confluence": metrics.confluence(
+                present, self._probability, _frequency(match), statistics.patterns
+            ),
+            "predictive_information": self._predictive_information(match),
+            "entropy": entropy,
+            "normalized_entropy": normalized,
+            "global_normalized_entropy": overall,
+            "tfidf_score": metrics.tfidf(
+                pattern.tokens if trained else present, self._probability, statistics.patterns
+            ),
+        }
 
     def future_potentials(self) -> list[Json]:
         """Aggregate of every future of the ensemble, the strongest first."""
@@ -135,73 +223,15 @@ class _Judge:
         ]
         return sorted(listed, key=_future_order)
 
-    def _aggregate(self, future: "_Future") -> float:
+    def _aggregate(self, future: _Future) -> float:
         return future.weight / self._support if self._support else 0.0
 
-    def prediction(self, match: Match) -> Json:
-        pattern, statistics = match.pattern, self._statistics
-        present = flat(match.present)
-        matched, frequency = len(match.matches), _frequency(match)
-        similarity, fragmentation = match.similarity, metrics.fragmentation(match.blocks)
-        evidence = metrics.evidence(matched, len(pattern.tokens))
-        confidence = metrics.confidence(matched, len(present))
-        snr = metrics.signal_to_noise(matched, match.unmatched)
-        itfdf = self._itfdf(present, frequency)
-        share = frequency / self._frequency
-        emotional = self._weighted(match, present)
-        heard = (
-            (emotional.evidence, emotional.confidence, emotional.snr)
-            if emotional
-            else (evidence, confidence, snr)
-        )
-        entropies = statistics.trained.get(pattern.row)
-        seen = pattern.tokens if entropies else present
-        if entropies is None:
-            entropies = self._entropies(present)
-        return {
-            "type": "prototypical",
-            "name": pattern.name,
-            "frequency": pattern.frequency,
-            "emotives": average(pattern.emotives),
-            "matches": match.observed,
-            "past": match.past,
-            "present": match.present,
-            "missing": self._missing[pattern.row],
-            "extras": match.extras,
-            "anomalies": [anomaly.to_json() for anomaly in match.anomalies],
-            "potential": metrics.score(*heard, fragmentation) + itfdf,
-            "evidence": evidence,
-            "similarity": similarity,
-            "fragmentation": fragmentation,
-            "snr": snr,
-            "confluence": metrics.confluence(
-                present, self._probability, frequency, statistics.patterns
-            ),
-            "predictive_information": self._predictive_information(match, share),
-            "sequence": pattern.events(),
-            "future": match.future,
-            "confidence": confidence,
-            "weighted_similarity": emotional.similarity if emotional else None,
-            "weighted_evidence": emotional.evidence if emotional else None,
-            "weighted_confidence": emotional.confidence if emotional else None,
-            "weighted_snr": emotional.snr if emotional else None,
-            "entropy": entropies[0],
-            "normalized_entropy": entropies[1],
-            "global_normalized_entropy": entropies[2],
-            "itfdf_similarity": itfdf,
-            "tfidf_score": metrics.tfidf(seen, self._probability, statistics.patterns),
-            "pattern_probability": share,
-            "weighted_strength": similarity * share,
-            "bayesian_posterior": similarity * share / self._posterior if self._posterior else 0.0,
-            "bayesian_prior": share,
-            "bayesian_likelihood": similarity,
-        }
+    def _weighted_strength(self, match: Match) -> float:
+        return match.similarity * _frequency(match) / self._frequency
 
-    def _itfdf(self, present: Sequence[str], frequency: int) -> float:
-        distance = metrics.distance(
-            self._state_counts, Counter(present), self._probability, self._state_norm
-        )
-        return metrics.itfdf_similarity(distance, frequency, self._frequency)
+    def _itfdf(self, match: Match, present: Sequence[str]) -> float:
+        distance = metrics.distance(self._counts, Counter(present), self._probability, self._norm)
+        return metrics.itfdf_similarity(distance, _frequency(match), self._frequency)
 
     def _entropies(self, present: Sequence[str]) -> tuple[float, float, float]:
         vocabulary = self._statistics.vocabulary
@@ -211,46 +241,35 @@ class _Judge:
             metrics.global_normalized_entropy(present, self._probability, vocabulary),
         )
 
-    def _predictive_information(self, match: Match, share: float) -> float:
+    def _predictive_information(self, match: Match) -> float:
         """Weighted strength over the aggregate potential of its future; 0 without a future."""
-        if not match.future:
-            return 0.0
-        aggregate = self._aggregate(self._futures[_future_key(match.future)])
-        return match.similarity * share / aggregate if aggregate else 0.0
+        future = self._futures.get(match.future_key())
+        aggregate = self._aggregate(future) if future else 0.0
+        return self._weighted_strength(match) / aggregate if aggregate else 0.0
 
     def _weighted(self, match: Match, present: Sequence[str]) -> Weighted | None:
         if self._weights is None:
             return None
+        here = match.pattern.events()[match.cut.present : match.cut.future]
         return weighted(
             self._weights,
             matches=match.matches,
             state=self._state,
             pattern=match.pattern.tokens,
             present=present,
-            extras=flat(match.extras),
+            extras=flat(extras(match.memory, here, match.readings)),
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class _Future:
-    events: Events
-    patterns: int = 0
-    weight: float = 0.0
-
-
-FutureKey = tuple[tuple[str, ...], ...]
-
-
-def _future_key(events: Events) -> FutureKey:
-    """Futures are the same whatever the order of symbols inside an event."""
-    return tuple(tuple(sorted(event)) for event in events)
-
-
-def _futures(ensemble: Sequence[Match]) -> dict[FutureKey, _Future]:
+def _futures(matches: Sequence[Match]) -> dict[FutureKey, _Future]:
     futures: dict[FutureKey, _Future] = {}
-    for match in ensemble:
-        if match.future:
-            future = futures.setdefault(_future_key(match.future), _Future(events=match.future))
+    for match in matches:
+        key = match.future_key()
+        if key:
+            future = futures.get(key)
+            if future is None:
+                future = _Future(events=match.pattern.events()[match.cut.future :])
+                futures[key] = future
             future.patterns += 1
             future.weight += _frequency(match) * match.similarity
     return futures
