@@ -58,7 +58,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
     path = folder / "control.lock"
     with (
         lock.held(path, what="control of the gateway", timeout_s=_OTHER_ENDS_S),
-        _listening(folder) as listener,
+        listening(folder) as listener,
     ):
         uvloop.run(_serve(settings, environ, listener))
 
@@ -67,17 +67,8 @@ async def _serve(settings: Settings, environ: Mapping[str, str], listener: socke
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "control"))
     closing = asyncio.Event()
-    server = _Server(
-        uvicorn.Config(
-            create_app(context_for(settings, environ, is_closing=closing.is_set)),
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_STREAMS_END_S,
-        )
-    )
+    context = context_for(settings, environ, is_closing=closing.is_set)
+    server = Server(context)
 
     def end() -> None:
         closing.set()
@@ -85,7 +76,33 @@ async def _serve(settings: Settings, environ: Mapping[str, str], listener: socke
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    await server.serve(sockets=[listener])
+    await server.serve_with_timers(listener)
+
+
+class Server(uvicorn.Server):
+    """The application with its timers; the signals are left to others."""
+
+    def __init__(self, context: Context) -> None:
+        self._keeper = context.keeper
+        super().__init__(
+            uvicorn.Config(
+                create_app(context),
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=_STREAMS_END_S,
+            )
+        )
+
+    def capture_signals(self) -> "nullcontext[None]":  # type: ignore[override]
+        return nullcontext()
+
+    async def serve_with_timers(self, listener: socket.socket) -> None:
+        """Until told to exit; a timer that fails ends the serving too, and raises."""
+        async with self._keeper.running():
+            await self.serve(sockets=[listener])
 
 
 def context_for(
@@ -119,15 +136,8 @@ def _as_served(settings: Settings) -> Settings:
     return replace(settings, gateway_port=running.port) if running else settings
 
 
-class _Server(uvicorn.Server):
-    """Leaves the signals to us."""
-
-    def capture_signals(self) -> "nullcontext[None]":  # type: ignore[override]
-        return nullcontext()
-
-
 @contextmanager
-def _listening(folder: Path) -> Iterator[socket.socket]:
+def listening(folder: Path) -> Iterator[socket.socket]:
     """The socket, in its place at once and with the mode that it is to have."""
     temporary = f".{SOCKET}.{os.getpid()}"
     descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)

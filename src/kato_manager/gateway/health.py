@@ -72,8 +72,8 @@ class Health:
     async def check(self, instances: Iterable[Instance]) -> None:
         """Ask all of them side by side; those not named are forgotten."""
         asked = list(instances)
-        problems = dict(zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True))
-        self.note({one.id: problem for one, problem in problems.items()})
+        answers = await asyncio.gather(*map(self._ask, asked))
+        self.note(dict(zip([one.id for one in asked], answers, strict=True)))
 
     async def _ask(self, instance: Instance) -> str:
         async with self._slots:

@@ -56,6 +56,10 @@ class Waker:
         # Shielded: a client that gives up must not end the start for the others.
         return await asyncio.shield(flight)
 
+    def touch(self, instance_id: str) -> None:
+        """It is in use: the gateway's own requests pass by the fronts' counters."""
+        self._activity.touch(instance_id, self._clock())
+
     def _landed(self, instance_id: str, flight: "asyncio.Task[Instance]") -> None:
         del self._flights[instance_id]
         error = None if flight.cancelled() else flight.exception()
@@ -108,14 +112,14 @@ class Waker:
             others.discard(instance_id)
             if self._max_running and len(others) >= self._max_running:
                 resting = [i for one, i in instances.items() if one not in self._claimed]
-                chosen = least_recently_used(
-                    resting, self._activity, self._counted(), self._clock()
-                )
+                counted, now_s = self._counted(), self._clock()
+                self._activity.look([one.id for one in resting], counted, now_s)
+                chosen = least_recently_used(resting, self._activity, counted, now_s)
                 if chosen is None:
                     return False
                 reason = f"made room for {instance_id!r}; starts on demand"
                 await asyncio.to_thread(self._manager.stop, chosen.id, keep=reason)
-                if len(others) - 1 >= self._max_running:
+                if len(others) > self._max_running:
                     return False
             self._claimed.add(instance_id)
             return True

@@ -1,7 +1,5 @@
 """The control process's application. A new router is one more line in `ROUTERS`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib import metadata
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -19,6 +17,8 @@ from kato_manager.gateway.api import (
 from kato_manager.gateway.api.access import Access
 from kato_manager.gateway.api.context import Context
 from kato_manager.gateway.metrics import Collected
+from kato_manager.gateway.sessions import failures
+from kato_manager.gateway.sessions import router as sessions
 
 ROUTERS: tuple[APIRouter, ...] = (
     instances.router,
@@ -26,17 +26,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     declared.router,
     overview.router,
     internal.router,
+    sessions.router,
 )
 
 
 def create_app(context: Context) -> FastAPI:
-    """Everything the control process answers; its timers run as long as the application."""
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with context.keeper.running():
-            yield
-
+    """Everything the control process answers."""
     app = FastAPI(
         title="kato gateway",
         description="Start, stop and watch instances. Changes need the token of the gateway.",
@@ -44,12 +39,12 @@ def create_app(context: Context) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url="/api/docs",
         redoc_url=None,
-        lifespan=lifespan,
         swagger_ui_parameters={"persistAuthorization": True},
     )
     app.state.context = context
     app.state.followers = streams.Followers()
     errors.install(app)
+    failures.install(app)
     for router in ROUTERS:
         app.include_router(router)
     _add_rest(app, context)

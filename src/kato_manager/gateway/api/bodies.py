@@ -10,16 +10,16 @@ from kato_manager.gateway.problems import Problem
 MAX_BYTES = 4 * 1024 * 1024
 
 
-async def read(request: Request) -> bytes:
+async def read(request: Request, most_bytes: int = MAX_BYTES) -> bytes:
     """The whole body; 413 beyond the limit."""
     content = bytearray()
     async for part in request.stream():
         content += part
-        if len(content) > MAX_BYTES:
+        if len(content) > most_bytes:
             raise Problem(
                 status=413,
                 code="too_large",
-                detail=f"the body has more than {MAX_BYTES} bytes",
+                detail=f"the body has more than {most_bytes} bytes",
             )
     return bytes(content)
 
