@@ -47,7 +47,8 @@ class Archive:
         A crash in between leaves both; archiving again overwrites the same file.
         """
         record = store.record(session_id)
-        day = _day(record.session.expired_at or record.session.expires_at or store.clock())
+        now = store.clock()
+        day = _day(record.session.expired_at or min(record.session.expires_at or now, now))
         suffix = ".json.gz" if self.compress else ".json"
         path = self.folder / day.isoformat() / f"session_{file_name(session_id)}{suffix}"
         text = to_text(to_document(record)).encode() + b"\n"

@@ -1,9 +1,11 @@
 """What one place of keeping must do; all rules of sessions are in `store.Store`, none here."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kato_sessions.errors import RecordCorrupt
 from kato_sessions.model import Item, Session
 
 
@@ -98,3 +100,21 @@ class Backend(Protocol):
     def corrupt(self, *, quarantine: bool) -> Iterator[tuple[str, str]]: ...
     def info(self) -> dict[str, Any]: ...
     def close(self) -> None: ...
+
+
+def parsed_session(session_id: str, text: str) -> Session:
+    """A record from its JSON text; raises RecordCorrupt."""
+    try:
+        return Session.from_json(json.loads(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecordCorrupt(
+            f"session {session_id!r} cannot be read: {error}", hint="kato sessions doctor --fix"
+        ) from error
+
+
+def readable_session(session_id: str, text: str) -> Session | None:
+    """For lists: a corrupt record is left out, so that it hides no other."""
+    try:
+        return parsed_session(session_id, text)
+    except RecordCorrupt:
+        return None

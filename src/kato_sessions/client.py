@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -245,8 +246,9 @@ class _Connections:
         parts = urlsplit(base_url)
         self.prefix = parts.path.rstrip("/")
         secure = parts.scheme == "https"
+        kind: type[http.client.HTTPConnection]
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._new = lambda: kind(parts.hostname or "", parts.port, timeout=timeout_s)
+        self._new = partial(kind, parts.hostname or "", parts.port, timeout=timeout_s)
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
 

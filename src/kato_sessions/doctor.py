@@ -45,7 +45,7 @@ def examine(
     broken = _broken_archives(archive)
     live = store.count()
     size_bytes = store.backend.size_bytes()
-    overdue = len(store.due(_SCAN)) if quarantine or not corrupt else 0
+    overdue = len(store.due(_SCAN))
     return Health(
         place=str(store.backend.info()["place"]),
         live=live,
@@ -54,7 +54,7 @@ def examine(
         archived=archive.count() if archive else 0,
         size_bytes=size_bytes,
         corrupt=corrupt + broken,
-        largest=_largest(store) if quarantine or not corrupt else (),
+        largest=_largest(store),
         warnings=tuple(
             _warnings(store, live, size_bytes, overdue, len(corrupt + broken), max_bytes)
         ),

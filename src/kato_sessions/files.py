@@ -19,7 +19,8 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +169,9 @@ class FilesBackend:
     def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
         with self._locked(fcntl.LOCK_SH):
             places = sorted(self._positions(wanted), reverse=True)
-            chosen = [place for place in places if after is None or place < after][:limit]
-            return [session for place in chosen if (session := self._find(place[1]))]
+            later = (place for place in places if after is None or place < after)
+            found = (self._readable(session_id) for _, session_id in later)
+            return list(islice(filter(None, found), limit))
 
     def count(self, wanted: Filter) -> int:
         with self._locked(fcntl.LOCK_SH):
@@ -207,10 +209,10 @@ class FilesBackend:
                 for path in sorted(self.active.glob("*.json"))
                 if (reason := _broken(path))
             ]
-            for path, reason in broken:
-                if quarantine:
-                    self._quarantine(path)
-                yield path.name, reason
+            for path, _ in broken if quarantine else ():
+                self._quarantine(path)
+        for path, reason in broken:
+            yield path.name, reason
 
     def info(self) -> dict[str, Any]:
         return {"type": "files", "place": str(self.root)}
@@ -220,7 +222,8 @@ class FilesBackend:
         if self._pid == os.getpid() and self._journals:
             with self._locked(fcntl.LOCK_EX):
                 for session_id in sorted(self._journals):
-                    self._fold(session_id)
+                    with suppress(RecordCorrupt):  # left as it is, for the doctor
+                        self._fold(session_id)
                 self._journals.clear()
         if self._lock_file >= 0:
             os.close(self._lock_file)
@@ -289,7 +292,7 @@ class FilesBackend:
 
     def _enter(self, session: Session) -> None:
         entry = _entry(session)
-        if self._entries().get(session.id) != entry:
+        if self._entries().get(session.id) != entry or not self._index_seen:
             self._index[session.id] = entry
             self._write_index()
 
@@ -345,6 +348,13 @@ class FilesBackend:
         if "record" in entry:
             return Session.from_json(entry["record"])
         return self._head_of(path) if path.exists() else None
+
+    def _readable(self, session_id: str) -> Session | None:
+        """As `_find`; a corrupt one is None, so that it hides no other."""
+        try:
+            return self._find(session_id)
+        except RecordCorrupt:
+            return None
 
     def _head_of(self, path: Path) -> Session:
         """The newest record of a session without reading its items."""

@@ -98,7 +98,12 @@ class Session:
     def to_json(self) -> Json:
         document = {name: getattr(self, name) for name in _SESSION_FIELDS}
         document["state"] = self.state.value
-        document["counters"] = asdict(self.counters)
+        counters = self.counters
+        document["counters"] = {
+            "items": counters.items,
+            "queries": counters.queries,
+            "errors": counters.errors,
+        }
         document["affinity"] = asdict(self.affinity) if self.affinity else None
         return document
 

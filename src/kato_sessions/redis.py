@@ -25,7 +25,18 @@ from urllib.parse import parse_qsl, urlencode
 from redis import Redis
 from redis.exceptions import RedisError
 
-from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write, matches
+from kato_sessions.backend import (
+    Change,
+    Filter,
+    Full,
+    Limits,
+    Position,
+    Record,
+    Write,
+    matches,
+    parsed_session,
+    readable_session,
+)
 from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
 from kato_sessions.model import Item, Session, State, dumps
 
@@ -155,12 +166,12 @@ class RedisBackend:
 
     def read(self, session_id: str) -> Session | None:
         text = self._ask("GET", self._keys(session_id)[0])
-        return _session(session_id, text) if text else None
+        return parsed_session(session_id, text) if text else None
 
     def read_with_workspace(self, session_id: str) -> tuple[Session, str] | None:
         document, _, workspace, *_ = self._keys(session_id)
         text, kept = self._ask("MGET", document, workspace)
-        return (_session(session_id, text), kept or "") if text else None
+        return (parsed_session(session_id, text), kept or "") if text else None
 
     def read_record(self, session_id: str) -> Record | None:
         document, items, workspace, *_ = self._keys(session_id)
@@ -175,7 +186,9 @@ class RedisBackend:
         if not text:
             return None
         return Record(
-            session=_session(session_id, text), items=tuple(_parsed(entries)), workspace=kept or ""
+            session=parsed_session(session_id, text),
+            items=tuple(_parsed(entries)),
+            workspace=kept or "",
         )
 
     def items(
@@ -263,7 +276,7 @@ class RedisBackend:
         give_up = time.monotonic() + _CONTEND_S
         while time.monotonic() < give_up:
             text = self._ask("GET", self._keys(session_id)[0])
-            found = _session(session_id, text) if text else None
+            found = parsed_session(session_id, text) if text else None
             write = change(found)
             if write is None:
                 return found
@@ -340,7 +353,8 @@ class RedisBackend:
     def _sessions(self, ids: Sequence[str]) -> list[Session]:
         texts = self._ask("MGET", *(self._keys(found)[0] for found in ids))
         pairs = zip(ids, texts, strict=True)
-        return [_session(session_id, text) for session_id, text in pairs if text]
+        found = (readable_session(session_id, text) for session_id, text in pairs if text)
+        return list(filter(None, found))
 
     def _all(self, wanted: Filter) -> Iterator[Session]:
         ids = self._ask("ZRANGE", self._narrowest("created", wanted), 0, -1)
@@ -373,15 +387,6 @@ def _split_prefix(url: str) -> tuple[str, str]:
     options = dict(parse_qsl(query))
     prefix = options.pop("prefix", "session:")
     return (f"{server}?{urlencode(options)}" if options else server), prefix
-
-
-def _session(session_id: str, text: str) -> Session:
-    try:
-        return Session.from_json(json.loads(text))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise RecordCorrupt(
-            f"session {session_id!r} cannot be read: {error}", hint="kato sessions doctor --fix"
-        ) from error
 
 
 def _parsed(entries: Sequence[str]) -> list[Item]:

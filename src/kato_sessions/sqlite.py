@@ -19,11 +19,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kato_sessions import schema
-from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write
+from kato_sessions.backend import (
+    Change,
+    Filter,
+    Full,
+    Limits,
+    Position,
+    Record,
+    Write,
+    parsed_session,
+    readable_session,
+)
 from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
 from kato_sessions.model import Item, Session, dumps
 
@@ -101,7 +112,7 @@ class SqliteBackend:
                 " LEFT JOIN workspaces w ON w.session_id = s.id WHERE s.id = ?",
                 (session_id,),
             ).fetchone()
-        return row and (_session(session_id, row[0]), row[1])
+        return row and (parsed_session(session_id, row[0]), row[1])
 
     def read_record(self, session_id: str) -> Record | None:
         with self._reading() as db:
@@ -140,10 +151,11 @@ class SqliteBackend:
         with self._reading() as db:
             rows = db.execute(
                 f"SELECT id, doc FROM sessions WHERE {where}"  # noqa: S608 - our own words
-                " ORDER BY created_at DESC, id DESC LIMIT ?",
-                (*values, limit),
-            ).fetchall()
-        return [_session(*row) for row in rows]
+                " ORDER BY created_at DESC, id DESC",
+                values,
+            )
+            found = (readable_session(*row) for row in rows)
+            return list(islice(filter(None, found), limit))
 
     def count(self, wanted: Filter) -> int:
         with self._reading() as db:
@@ -298,18 +310,9 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
             return
 
 
-def _session(session_id: str, doc: str) -> Session:
-    try:
-        return Session.from_json(json.loads(doc))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise RecordCorrupt(
-            f"session {session_id!r} cannot be read: {error}", hint="kato sessions doctor --fix"
-        ) from error
-
-
 def _broken(session_id: str, doc: str) -> str | None:
     try:
-        _session(session_id, doc)
+        parsed_session(session_id, doc)
     except RecordCorrupt as error:
         return str(error)
     return None
@@ -324,7 +327,7 @@ def _quarantine(db: sqlite3.Connection, session_id: str, reason: str) -> None:
 
 def _read(db: sqlite3.Connection, session_id: str) -> Session | None:
     row = db.execute("SELECT doc FROM sessions WHERE id = ?", (session_id,)).fetchone()
-    return row and _session(session_id, row[0])
+    return row and parsed_session(session_id, row[0])
 
 
 def _items(

@@ -6,6 +6,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -13,6 +14,7 @@ from kato_sessions import life
 from kato_sessions.backend import Backend, Filter, Full, Limits, Position, Record, Write
 from kato_sessions.errors import (
     InvalidSession,
+    RecordCorrupt,
     SessionExists,
     SessionLimit,
     SessionNotFound,
@@ -370,9 +372,15 @@ class Store:
         return self._changed("archive", session_id, change)
 
     def due(self, limit: int = PAGE_MAX) -> Sequence[Session]:
-        """Sessions past their deadline and ended ones past their retention, for a sweep."""
-        ids = self.backend.due(now=self.clock(), limit=limit)
-        return [session for found in ids if (session := self.backend.read(found))]
+        """Sessions past their deadline and ended ones past their retention, for a sweep.
+
+        Corrupt ones are left out: `doctor.examine` finds them.
+        """
+        found = []
+        for session_id in self.backend.due(now=self.clock(), limit=limit):
+            with suppress(RecordCorrupt):
+                found.append(self.backend.read(session_id))
+        return [session for session in found if session]
 
     def lease(self, name: str, holder: str, ttl_ms: int) -> bool:
         """Take or renew a lease; False while another holder's runs."""

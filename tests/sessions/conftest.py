@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,10 @@ import pytest
 from kato_sessions.connect import open_store
 from kato_sessions.profile import KATO, Profile
 from kato_sessions.store import Store
+from sessions.driven_clock import DrivenClock
 
 STORES = ("memory", "sqlite", "files", pytest.param("redis", marks=pytest.mark.redis))
 PERSISTENT = STORES[1:]
-START_MS = 1_700_000_000_000
-
-
-@dataclass
-class DrivenClock:
-    """A clock that only a test moves."""
-
-    now: int = START_MS
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, ms: int) -> None:
-        self.now += ms
 
 
 def redis_server() -> str | None:

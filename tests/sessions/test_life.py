@@ -240,6 +240,7 @@ def _break_sqlite(store):
 
 
 def _break_files(store):
+    (store.backend.active / "session_bad.jsonl").unlink()
     (store.backend.active / "session_bad.json").write_text('{"session": {torn')
 
 
