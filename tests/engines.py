@@ -7,22 +7,28 @@ import io
 import os
 import secrets
 import shlex
+import signal
 import socket
+import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from queue import Queue
+from typing import Any, Self
 
 import pytest
 
-from homes import HERE, free_ports
-from kato_manager.model import Health, Instance, InstanceSpec, Launch, Operation
+from homes import DEADLINE_S, HERE, free_ports, wait_until
+from kato_manager import readiness
+from kato_manager.model import Handle, Health, Instance, InstanceSpec, Launch, Operation
 from kato_manager.runtimes import container
+from kato_manager.runtimes.base import Event
 from kato_manager.runtimes.docker import DockerRuntime
 from kato_manager.runtimes.engine import Engine
 
@@ -81,6 +87,89 @@ def echo_image(kind: str) -> str:
     return ECHO_IMAGE
 
 
+def restart_docker() -> None:
+    """End the daemon with all it runs, as a reboot does, and start it again."""
+    pid_file = Path(facts()["KATO_TEST_ENGINE"], "docker.pid")
+    pid = int(pid_file.read_text())
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), "the daemon ends")
+    subprocess.run([str(HERE / "engine" / "up")], check=True, capture_output=True, timeout=90)
+
+
+class Relay:
+    """A Unix socket in front of an engine, which can be cut off and come back."""
+
+    def __init__(self, target: str, path: Path) -> None:
+        self.endpoint = f"unix://{path}"
+        self._target = target.removeprefix("unix://")
+        self._path = path
+        self._open: set[socket.socket] = set()
+        self._listener: socket.socket | None = None
+        self.restore()
+
+    def restore(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._path))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Nobody listens any more, and what was connected is cut off."""
+        if self._listener:
+            self._path.unlink()
+            _close(self._listener)
+            self._listener = None
+        for one in list(self._open):
+            _close(one)
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                engine_side = socket.socket(socket.AF_UNIX)
+                engine_side.connect(self._target)
+                self._open |= {client, engine_side}
+                for pair in ((client, engine_side), (engine_side, client)):
+                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+class Following:
+    """Listens to the next `count` events of a runtime, in a thread of its own."""
+
+    def __init__(self, runtime: DockerRuntime, count: int) -> None:
+        self._events: Queue[Event] = Queue()
+        self._stream = runtime.events(since=datetime.now(UTC))
+        self._thread = threading.Thread(target=self._run, args=(count,), daemon=True)
+
+    def next(self) -> Event:
+        return self._events.get(timeout=DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(DEADLINE_S)
+
+    def _run(self, count: int) -> None:
+        for event in islice(self._stream, count):
+            self._events.put(event)
+        self._stream.close()
+
+
+def _close(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in it
+    one.close()
+
+
 def listen(port: int = 0) -> socket.socket:
     """A reservation as `ports` makes it."""
     listener = socket.socket()
@@ -113,9 +202,17 @@ class Fleet:
 
     @property
     def runtime(self) -> DockerRuntime:
-        return DockerRuntime(
-            registry_id=lambda: self.registry_id, home=self.home, engine=self.engine
-        )
+        return self.runtime_on(self.engine)
+
+    def runtime_on(self, engine: Engine) -> DockerRuntime:
+        """The same registry's runtime, reaching an engine by another connection."""
+        return DockerRuntime(registry_id=lambda: self.registry_id, home=self.home, engine=engine)
+
+    def serve(self, instance: Instance) -> Handle:
+        """Start it and wait until it answers as itself."""
+        handle = self.runtime.start(instance, listen(instance.port))
+        wait_until(lambda: not readiness.probe(instance), f"{instance.id} serves")
+        return handle
 
     def spec(self, name: str = "a", *, echo: str = "", **values: Any) -> InstanceSpec:
         """An echo processor; `echo` is its behaviour."""

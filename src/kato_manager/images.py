@@ -133,15 +133,19 @@ class Images:
         return self.find(tag)
 
     def _report(self, steps: Iterator[Mapping[str, Any]]) -> None:
-        """Tell every step once; the bytes of a layer are not steps."""
-        told = ""
+        """Tell every step once; the bytes of a layer are not steps.
+
+        Heard to its end also after an error: what is cut off half-way leaves a connection open.
+        """
+        told, error = "", ""
         for step in steps:
-            if "error" in step:
-                raise _Failed(str(step["error"]).strip())
+            error = error or str(step.get("error", "")).strip()
             line = str(step.get("stream") or step.get("status") or "").strip()
             if line and line != told and not step.get("progressDetail"):
                 self._on_progress(f"{step['id']}: {line}" if step.get("id") else line)
                 told = line
+        if error:
+            raise _Failed(error)
 
 
 class _Failed(Exception):

@@ -7,7 +7,7 @@ Nothing is stopped or removed before its labels say that it is ours.
 import dataclasses
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any
 
@@ -48,7 +48,7 @@ class DockerRuntime:
         self.engine.check()
 
     def start(self, instance: Instance, listener: socket.socket) -> Handle:
-        with self.engine.answering(), listener:
+        with listener, self.engine.answering():
             running = self._creation.already_running(instance)
             if running:
                 return self._handle(running, instance.spec, instance.port)
@@ -73,7 +73,7 @@ class DockerRuntime:
         ready: Callable[[Handle], None],
     ) -> Handle:
         engine, old_id, name = self.engine, old["container"], container.new_name(new.spec)
-        with engine.answering():
+        with listener or nullcontext(), engine.answering():
             self._details(old)
             with (
                 lifecycle.started_again_on_failure(engine, old_id),

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Engine:
 
     @property
     def endpoint(self) -> str:
-        return str(self._parameters()["base_url"])
+        return str(self._parameters["base_url"])
 
     @property
     def api(self) -> "APIClient":
@@ -72,11 +73,12 @@ class Engine:
         from requests.exceptions import RequestException
         from urllib3.exceptions import HTTPError
 
+        self._knock()
         try:
             yield
         except APIError as error:
             raise KatoError(f"{self.endpoint} refused: {explanation(error)}") from error
-        except (DockerException, RequestException, HTTPError, ConnectionError) as error:
+        except (DockerException, RequestException, HTTPError, ConnectionResetError) as error:
             raise self.unavailable(error) from error
 
     def unavailable(self, error: Exception) -> RuntimeUnavailable:
@@ -102,23 +104,32 @@ class Engine:
             if "already" not in explanation(error):
                 raise
 
+    def _knock(self) -> None:
+        """Refuse a Unix socket where nobody listens: the SDK leaks one of its own each time."""
+        if not self.endpoint.startswith("unix://"):
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(self.endpoint.removeprefix("unix://"))
+            except OSError as error:
+                raise self.unavailable(error) from error
+
     def _connect(self) -> "APIClient":
         from docker import APIClient
         from docker.errors import DockerException
         from requests.exceptions import RequestException
 
-        parameters = self._parameters()
         try:
-            _knock(parameters["base_url"])
             return APIClient(
-                **parameters,
+                **self._parameters,
                 version="auto",
                 timeout=ANSWER_TIMEOUT_S,
                 max_pool_size=MAX_CONNECTIONS,
             )
-        except (DockerException, RequestException, OSError) as error:
+        except (DockerException, RequestException) as error:
             raise self.unavailable(error) from error
 
+    @cached_property
     def _parameters(self) -> dict[str, Any]:
         """How to reach the engine, as the SDK's arguments."""
         from docker.context import ContextAPI
@@ -159,13 +170,6 @@ class Engine:
             else:
                 self._identity = "docker", facts["ID"]
         return self._identity
-
-
-def _knock(endpoint: str) -> None:
-    """OSError when nobody listens on a Unix socket, before the SDK leaks its own."""
-    if endpoint.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(endpoint.removeprefix("unix://"))
 
 
 def explanation(error: "APIError") -> str:

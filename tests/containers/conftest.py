@@ -1,0 +1,3 @@
+from engines import fleet
+
+__all__ = ["fleet"]
