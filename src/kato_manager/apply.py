@@ -8,15 +8,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from kato_manager.errors import InstanceNotFound, KatoError, PartlyFailed
 from kato_manager.manager import Manager
 from kato_manager.model import Instance
 from kato_manager.plan import DOWN_WORDS, Action, Plan, Step
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 DEFAULT_PARALLEL = 4
 
@@ -59,6 +62,8 @@ def execute(
     `KeyboardInterrupt` at once, leaving what is unfinished to be settled by the next command.
     Callbacks are called in the calling thread.
     """
+    if not plan.changes:
+        return []
     return _Run(plan, manager, timeout_s, on_begin, on_end, on_interrupt).all(parallel)
 
 
@@ -87,6 +92,8 @@ class _Run:
         self._interrupted = False
 
     def all(self, parallel: int) -> list[Outcome]:
+        from concurrent.futures import ThreadPoolExecutor
+
         pool = ThreadPoolExecutor(parallel, thread_name_prefix="apply")
         try:
             with self._interrupts():
@@ -115,7 +122,7 @@ class _Run:
         self._interrupted = True
         self._on_interrupt()
 
-    def _begin_ready(self, pool: ThreadPoolExecutor, parallel: int) -> None:
+    def _begin_ready(self, pool: "ThreadPoolExecutor", parallel: int) -> None:
         for step in list(self._waiting.values()):
             if self._interrupted:
                 self._end(step, Result.SKIPPED, "interrupted")
@@ -135,6 +142,8 @@ class _Run:
         return next((need for need, o in outcomes if o and o.result is not Result.DONE), "")
 
     def _collect(self) -> None:
+        from concurrent.futures import FIRST_COMPLETED, wait
+
         done, _ = wait(self._running, return_when=FIRST_COMPLETED)
         for future in done:
             step, begun = self._running.pop(future)

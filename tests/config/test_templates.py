@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kato_manager import templates
+from kato_manager.config import services
 from kato_manager.errors import ConfigError
 from kato_processor.settings import SETTINGS, from_environment
 
@@ -140,3 +141,16 @@ def test_a_flag_that_is_none_says_so(tmp_path, words, message):
         templates.read_flags(template, words)
 
     assert error.value.message == message
+
+
+def test_every_service_a_shipped_template_needs_is_declared(tmp_path):
+    declared = services.read(SHIPPED[0].parents[1] / "compose" / "services.yaml", {"USER": "me"})
+
+    needed = {
+        name
+        for path in SHIPPED
+        for name in templates.load(str(path), home=tmp_path).launch.services
+    }
+
+    assert needed == {"redis", "clickhouse", "qdrant"}
+    assert needed <= set(declared)
