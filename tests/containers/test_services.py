@@ -35,7 +35,9 @@ def redis(fleet: Fleet) -> Iterator[Service]:
 def test_the_shipped_services_have_the_guides_names():
     declared = services.load(Path("/nonexistent"), {"USER": "me"})
 
-    assert {one.container for one in declared.values()} == {"redis-kb-me-1", "mongo-kb-me-1"}
+    assert {name: one.container for name, one in declared.items()} == {
+        name: f"{name}-kb-me-1" for name in ("redis", "mongo", "clickhouse", "qdrant")
+    }
     assert declared["redis"] == Service(
         name="redis",
         image="redis:7-alpine",
