@@ -53,5 +53,9 @@ def _observed(
     observed = listed[instance.runtime]
     if observed is None:
         return None
-    mine = (one for one in observed if one.handle == instance.handle)
-    return next(mine, Observed(state="missing"))
+    if mine := next((one for one in observed if one.handle == instance.handle), None):
+        return mine
+    try:  # not in the list: gone, or another engine's
+        return runtimes[instance.runtime].inspect(instance.handle)
+    except RuntimeUnavailable:
+        return None

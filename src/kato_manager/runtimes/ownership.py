@@ -43,11 +43,8 @@ class Owner:
         labels = labels or {}
         if self.has(labels) and labels.get(container.ID) == instance_id:
             return
-        holder = labels.get(container.HOME)
+        holder = labels.get(container.HOME, "somebody without our labels")
         raise Conflict(
-            f"{what} is not ours: "
-            + (
-                f"{holder} made it for {labels.get(container.ID)!r}" if holder else "no label of it"
-            ),
+            f"{what} is not ours, it was made by {holder}",
             hint="use another id, or remove it with the engine's own command",
         )
