@@ -18,15 +18,16 @@ from kato_manager.gateway.access_log import AccessLog
 from kato_manager.gateway.breaker import Breaker
 from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.forward import Client
+from kato_manager.gateway.hold import Hold
 from kato_manager.gateway.limits import Limits
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.requests import Request
 from kato_manager.gateway.routes import Group, Match, Route, Routes, unavailable
 from kato_manager.gateway.security import Security
-from kato_manager.gateway.upstream import Pool
-from kato_manager.gateway.hold import Hold
+from kato_manager.gateway.upstream import Pool, Upstream
 
 TICK_S = 0.5
+CONTROL_POLL_S = 0.02
 _HOST = "127.0.0.1"
 
 
@@ -57,13 +58,19 @@ class Front:
         self._loop = loop
         self._pools: dict[tuple[str, int], Pool] = {}
         self._breakers: dict[str, Breaker] = {}
-        self._control = self._new_pool(
-            lambda new: loop.create_unix_connection(new, os.fspath(control_path))
-        )
+        self._control = self._new_pool(lambda new: self._reach(os.fspath(control_path), new))
         self._held = Hold(control_path, wake_s=limits.wake_s)
         self._turns = itertools.count()
         self._id_prefix = secrets.token_hex(6)
         self._ids = itertools.count(1)
+
+    async def _reach(self, control_path: str, new: Callable[[], Upstream]) -> Any:
+        """Control is there a second after the fronts, also after a crash: the pool's limit waits."""
+        while True:
+            try:
+                return await self._loop.create_unix_connection(new, control_path)
+            except (FileNotFoundError, ConnectionRefusedError):
+                await asyncio.sleep(CONTROL_POLL_S)
 
     def _new_pool(self, connect: Any) -> Pool:
         return Pool(connect, limits=self.limits, clock=lambda: self.now)

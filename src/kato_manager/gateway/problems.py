@@ -22,6 +22,7 @@ class Problem(Exception):
     hint: str = ""
     retry_after_s: int | None = None
     members: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, Any] = field(default_factory=dict)  # over the `error` object's own keys
     location: bytes = b""
     closes: bool = False  # what follows on this connection cannot be trusted
 
@@ -48,7 +49,7 @@ def as_json(problem: Problem) -> bytes:
         "code": problem.code,
         **({"hint": problem.hint} if problem.hint else {}),
         **problem.members,
-        "error": {"code": problem.code.upper(), "message": problem.detail},
+        "error": {"code": problem.code.upper(), "message": problem.detail, **problem.error},
     }
     return json.dumps(body, ensure_ascii=False).encode() + b"\n"
 

@@ -1,0 +1,306 @@
+"""The session API: `/sessions`, `/query`, `/chat`, `/users/{id}/sessions`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from kato_manager.gateway.api import bodies as json_bodies
+from kato_manager.gateway.api.bodies import described
+from kato_manager.gateway.problems import Problem
+from kato_manager.gateway.sessions import bodies, failures, figures, shown
+from kato_manager.gateway.sessions.attached import Attaching
+from kato_manager.gateway.sessions.bindings import Bindings
+from kato_manager.gateway.sessions.calls import Answer, Caller
+from kato_manager.gateway.sessions.conversation import Conversation
+from kato_manager.gateway.sessions.instances import Instances, Wake
+from kato_manager.gateway.sessions.places import Places, places_of
+from kato_manager.gateway.sessions.service import Sessions
+from kato_manager.gateway.sessions.sweeping import Sweeper
+from kato_manager.registry import Registry
+from kato_sessions.errors import InvalidSession
+from kato_sessions.janitor import Janitor
+from kato_sessions.model import DEFAULT_ID, State, checked_id
+from kato_sessions.store import PAGE_MAX, Store
+
+OBSERVATION_BYTES = 64 << 20
+_PASSED_ON = ("content-type", "accept", "x-trace-id", "x-request-id", "x-node-id", "x-test-id")
+_GIVEN_BACK = frozenset({"content-type", "x-trace-id", "x-session-id", "retry-after"})
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What the routes work with while the application runs."""
+
+    sessions: Sessions
+    conversation: Conversation
+    store: Store
+    sweeper: Sweeper
+    places: Places
+
+
+@asynccontextmanager
+async def serving(
+    places: Places, registry: Registry, *, wake: Wake, touch: Callable[[str], None]
+) -> AsyncIterator[Live]:
+    """Open the store and run the janitor; both end with it."""
+    caller = Caller()
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(places.open_store())
+        stack.callback(caller.close)
+        attaching = Attaching(store, Bindings(places.bindings), Instances(registry, wake), caller)
+        sessions = Sessions(store, attaching, caller, touch=touch)
+        sweeper = Sweeper(Janitor(store, places.open_archive()), registry.home)
+        timer = asyncio.create_task(sweeper.forever())
+        try:
+            yield Live(
+                sessions=sessions,
+                conversation=Conversation(store, sessions, attaching),
+                store=store,
+                sweeper=sweeper,
+                places=places,
+            )
+        finally:
+            timer.cancel()
+            with suppress(asyncio.CancelledError):
+                await timer
+
+
+def live_of(request: Request) -> Live:
+    live: Live = request.app.state.sessions
+    return live
+
+
+@asynccontextmanager
+async def _opened(app: FastAPI) -> AsyncIterator[None]:
+    """Sessions of the application's `KATO_HOME`, as long as it runs."""
+    manager, waker = app.state.context.manager, app.state.context.waker
+    places = places_of(manager.settings, os.environ)
+    async with serving(places, manager.registry, wake=waker.wake, touch=waker.touch) as live:
+        app.state.sessions = live
+        yield
+
+
+router = APIRouter(tags=["sessions"], lifespan=_opened)
+Here = Annotated[Live, Depends(live_of)]
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+_CREATE = {"node_id": "my_application", "config": {"recall_threshold": 0.3}, "ttl": 7200}
+_QUERY = {"query": "Your question", "thread_id": "session_123", "user_id": "user_456"}
+
+
+@router.post("/sessions", openapi_extra=described("A session as wanted.", _CREATE))
+async def create(here: Here, request: Request) -> Response:
+    """Make a session; with `node_id` or `user_id` it lives at the instance bound to that."""
+    wanted = bodies.new_session(request, await json_bodies.json_object(request))
+    return _session(await here.sessions.create(wanted))
+
+
+@router.get("/sessions")
+async def list_sessions(
+    here: Here,
+    user_id: str | None = None,
+    node_id: str | None = None,
+    cursor: str | None = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """The active ones, newest first, a page at a time."""
+    return await _listed(here, user_id=user_id, node_id=node_id, cursor=cursor, limit=limit)
+
+
+@router.get("/users/{user_id}/sessions")
+async def list_of_user(
+    here: Here, user_id: str, cursor: str | None = None, limit: Limit = 100
+) -> dict[str, Any]:
+    """The active ones of a user, newest first."""
+    found = await _listed(here, user_id=user_id, cursor=cursor, limit=limit)
+    return {"user_id": user_id, **found}
+
+
+@router.get("/sessions/count")
+async def count(here: Here) -> dict[str, int]:
+    found = await here.sessions.store.count()
+    return {"active_session_count": found, "count": found}
+
+
+@router.get("/sessions/stats")
+async def stats(here: Here) -> dict[str, Any]:
+    """How many, how old, how large."""
+    archive = here.places.open_archive()
+    found = await asyncio.to_thread(figures.figures, here.store, archive)
+    return {**found, "storage_type": here.places.url.partition(":")[0]}
+
+
+@router.post("/sessions/cleanup")
+async def cleanup(here: Here, *, dry_run: bool = False) -> dict[str, Any]:
+    """End what has expired now; the gateway does it from time to time."""
+    swept = await asyncio.to_thread(here.sweeper.sweep, dry_run=dry_run)
+    return {
+        "status": "skipped" if swept.skipped else "completed",
+        "cleaned_sessions": swept.total,
+        "expired": swept.expired,
+        "archived": swept.archived,
+        "purged": swept.purged,
+        "archives_removed": swept.archives_removed,
+        "dry_run": dry_run,
+    }
+
+
+@router.get("/sessions/{session_id}")
+async def info(here: Here, request: Request, session_id: str) -> Response:
+    """A session with its TTL; asking does not extend it."""
+    return _session(await here.sessions.info(_checked(request, session_id)))
+
+
+@router.delete("/sessions/{session_id}")
+async def delete(here: Here, request: Request, session_id: str) -> dict[str, str]:
+    """End it; learned patterns stay."""
+    await here.sessions.delete(_checked(request, session_id))
+    return {"status": "deleted", "session_id": session_id}
+
+
+@router.get("/sessions/{session_id}/exists")
+async def exists(here: Here, session_id: str) -> dict[str, Any]:
+    """Always 200; does not extend it."""
+    found = await here.sessions.store.peek(session_id) if _is_id(session_id) else None
+    return {
+        "exists": found is not None and found.state is State.ACTIVE,
+        "expired": found is not None and found.state in {State.EXPIRED, State.ARCHIVED},
+        "session_id": session_id,
+    }
+
+
+@router.get("/sessions/{session_id}/history")
+async def history(
+    here: Here,
+    session_id: str,
+    after: Annotated[int, Query(ge=0, le=1 << 53)] = 0,
+    before: Annotated[int | None, Query(ge=1, le=1 << 53)] = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """What was asked and answered, in order; without bounds the newest."""
+    found = await here.sessions.store.peek(session_id) if _is_id(session_id) else None
+    if found is None or found.state is State.DELETED:
+        raise failures.not_found(session_id, "session_deleted" if found else "session_unknown")
+    items = await here.sessions.store.items(session_id, after=after, before=before, limit=limit)
+    return {"session_id": session_id, "items": [shown.item(one) for one in items]}
+
+
+async def configure(here: Here, request: Request, session_id: str) -> Response:
+    """Merge settings, wrapped in `config` or flat; answers the effective ones."""
+    changes = bodies.config_changes(await json_bodies.json_object(request))
+    effective, session = await here.sessions.configure(
+        _checked(request, session_id), changes, _expected(request)
+    )
+    answer = {
+        "status": "okay",
+        "message": "Configuration updated",
+        "session_id": session_id,
+        "config": effective,
+        "config_rev": session.config_rev,
+    }
+    return JSONResponse(answer, headers={"ETag": f'"{session.version}"'})
+
+
+for _method in ("PUT", "PATCH", "POST"):
+    router.add_api_route(
+        "/sessions/{session_id}/config",
+        configure,
+        methods=[_method],
+        openapi_extra=described("Settings.", {"config": {"recall_threshold": 0.5}}),
+    )
+
+
+@router.post("/sessions/{session_id}/extend")
+async def extend(
+    here: Here, request: Request, session_id: str, ttl_seconds: int = 3600
+) -> Response:
+    """Give it this many seconds from now on."""
+    if not abs(ttl_seconds) < 1 << 31:
+        raise bodies.invalid(f"ttl_seconds: {ttl_seconds} is too much")
+    return _given(await here.sessions.extend(_checked(request, session_id), ttl_seconds))
+
+
+@router.api_route("/sessions/{session_id}/{rest:path}", methods=_METHODS, include_in_schema=False)
+async def forward(here: Here, request: Request, session_id: str, rest: str) -> Response:
+    """Anything else of a session is for its instance to do."""
+    if not rest:
+        return RedirectResponse(f"/sessions/{session_id}", 307)
+    body = await json_bodies.read(request, OBSERVATION_BYTES)
+    headers = tuple((name, request.headers[name]) for name in _PASSED_ON if name in request.headers)
+    target = _raw_rest(request)
+    session_id = _checked(request, session_id)
+    return _given(await here.sessions.forward(session_id, request.method, target, body, headers))
+
+
+@router.post("/query", openapi_extra=described("A question in words.", _QUERY))
+async def query(here: Here, request: Request) -> dict[str, Any]:
+    """Ask in a session, made if need be: words are observed, the prediction is the answer."""
+    body = await json_bodies.json_object(request)
+    return await here.conversation.query(bodies.question(request, body, "query", "text"))
+
+
+@router.post("/chat", openapi_extra=described("A message.", {"message": "Hello"}))
+async def chat(here: Here, request: Request) -> dict[str, Any]:
+    """Say something in a session, made if need be; both sides are kept."""
+    body = await json_bodies.json_object(request)
+    return await here.conversation.chat(bodies.question(request, body, "message", "query"))
+
+
+async def _listed(here: Live, **wanted: Any) -> dict[str, Any]:
+    page = await here.sessions.store.list(**wanted)
+    now = here.store.clock()
+    return {
+        "sessions": [shown.session(one, now) for one in page.sessions],
+        "count": len(page.sessions),
+        "next_cursor": page.cursor,
+    }
+
+
+def _checked(request: Request, session_id: str) -> str:
+    """The id of the path; 404 for what no session can be called, 400 if a header contradicts."""
+    if not _is_id(session_id):
+        raise failures.not_found(session_id)
+    bodies.named_session(request, {}, session_id)
+    return session_id
+
+
+def _is_id(session_id: str) -> bool:
+    try:
+        checked_id(session_id)
+    except InvalidSession:
+        return session_id == DEFAULT_ID
+    return True
+
+
+def _expected(request: Request) -> int | None:
+    """The version that `If-Match` names."""
+    given = request.headers.get("if-match", "*").strip().removeprefix("W/").strip('"')
+    if given == "*":
+        return None
+    if not (given.isascii() and given.isdigit()):
+        raise Problem(status=400, code="bad_request", detail=f"If-Match: {given!r} is no version")
+    return int(given)
+
+
+def _raw_rest(request: Request) -> str:
+    """What stands behind the session in the path, as it was sent, with the query."""
+    raw: bytes = request.scope["raw_path"]
+    rest = raw.split(b"?")[0].split(b"/", 3)[3].decode("latin-1")
+    query_string = request.scope["query_string"].decode("latin-1")
+    return f"{rest}?{query_string}" if query_string else rest
+
+
+def _session(document: dict[str, Any]) -> Response:
+    headers = {"X-Session-ID": document["session_id"], "ETag": f'"{document["version"]}"'}
+    return JSONResponse(document, headers=headers)
+
+
+def _given(answer: Answer) -> Response:
+    headers = {name: value for name, value in answer.headers if name in _GIVEN_BACK}
+    return Response(answer.body, answer.status, headers=headers)
