@@ -59,7 +59,10 @@ class _Echo(BaseHTTPRequestHandler):
             pass
         return b"".join(parts)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_QUERY = do_PATCH = _answer
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("do_"):
+            return self._answer
+        raise AttributeError(name)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -5,7 +5,8 @@ import re
 import socket
 
 import pytest
-from gateway.servers import FrontThread, EchoServer, read_response
+
+from gateway.servers import EchoServer, FrontThread, read_response
 
 H = b"Host: localhost\r\n"
 GET = b"GET /a/x HTTP/1.1\r\n" + H

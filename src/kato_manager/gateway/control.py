@@ -36,22 +36,25 @@ THREADS = 32  # starts, stops and health checks wait in them
 SOCKET = "control.sock"
 _OTHER_ENDS_S = 15.0  # a control process that is being replaced finishes what it does
 _STREAMS_END_S = 3
+_ORPHAN_CHECK_S = 0.5
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM; exits with 1 and a line in the log when that is impossible."""
     parser = argparse.ArgumentParser("kato_manager.gateway.control")
     parser.add_argument("--home", type=Path, required=True)
-    home = parser.parse_args(words).home.absolute()
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="ends when this has ended")
+    options = parser.parse_args(words)
+    home = options.home.absolute()
     try:
         environ = {**os.environ, "KATO_HOME": str(home)}
-        run(Settings.load(environ), environ)
+        run(Settings.load(environ), environ, parent=options.parent)
     except KatoError as error:
         say(f"{error}{f' ({error.hint})' if error.hint else ''}")
         sys.exit(1)
 
 
-def run(settings: Settings, environ: Mapping[str, str]) -> None:
+def run(settings: Settings, environ: Mapping[str, str], *, parent: int) -> None:
     """Be the control process of this home; raises `RegistryLocked` when another one stays."""
     folder = settings.home / "gateway"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,10 +63,12 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
         lock.held(path, what="control of the gateway", timeout_s=_OTHER_ENDS_S),
         listening(folder) as listener,
     ):
-        uvloop.run(_serve(settings, environ, listener))
+        uvloop.run(_serve(settings, environ, listener, parent=parent))
 
 
-async def _serve(settings: Settings, environ: Mapping[str, str], listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings, environ: Mapping[str, str], listener: socket.socket, *, parent: int
+) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "control"))
     closing = asyncio.Event()
@@ -76,7 +81,18 @@ async def _serve(settings: Settings, environ: Mapping[str, str], listener: socke
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    await server.serve_with_timers(listener)
+    orphaned = asyncio.create_task(_when_orphaned(parent, end))
+    try:
+        await server.serve_with_timers(listener)
+    finally:
+        orphaned.cancel()
+
+
+async def _when_orphaned(parent: int, end: Callable[[], None]) -> None:
+    """Nobody would end or replace us once the supervisor is gone; its successor waits for us."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel has no event for it
+        await asyncio.sleep(_ORPHAN_CHECK_S)
+    end()
 
 
 class Server(uvicorn.Server):

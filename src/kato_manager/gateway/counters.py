@@ -75,11 +75,13 @@ class Counters:
 
     def in_flight(self, instance_id: str, change: int) -> None:
         """One more (1) or one less (-1) is on its way to the instance."""
-        self._numbers[self._row(instance_id) + _IN_FLIGHT] += change
+        row = self._row(instance_id)
+        self._numbers[row + _IN_FLIGHT] += change
 
     def end(self, instance_id: str, *, status: int, seconds: float, sent_bytes: int) -> None:
         """A request is over; a status outside 100-599 is counted in the total only."""
-        numbers, row = self._numbers, self._row(instance_id)
+        row = self._row(instance_id)  # may map anew
+        numbers = self._numbers
         numbers[row + _REQUESTS] += 1
         if 100 <= status < 600:  # noqa: PLR2004
             numbers[row + _CLASS_0 + status // 100] += 1
@@ -90,11 +92,13 @@ class Counters:
 
     def failed(self, instance_id: str) -> None:
         """The instance did not answer, or not to the end."""
-        self._numbers[self._row(instance_id) + _ERRORS] += 1
+        row = self._row(instance_id)
+        self._numbers[row + _ERRORS] += 1
 
     def websocket(self, instance_id: str, change: int) -> None:
         """One more (1) or one less (-1) is open."""
-        self._numbers[self._row(instance_id) + _WEBSOCKETS] += change
+        row = self._row(instance_id)
+        self._numbers[row + _WEBSOCKETS] += change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,9 +176,11 @@ class Client(asyncio.Protocol):
             self._probe()
         elif self.phase is Phase.HEAD and not self._data:
             self.transport.close()
-        elif self.phase in {Phase.HEAD, Phase.BODY} and self._status == 0:
+        elif self.phase is Phase.HEAD:
+            self._refuse(_too_slow())
+        elif self.phase is Phase.BODY and self._status == 0:
             self._withdraw()
-            self.answer(bad_request("the request took too long", status=408, code="timeout"))
+            self.answer(_too_slow())
         else:
             self.transport.abort()
 
@@ -584,6 +586,10 @@ class Client(asyncio.Protocol):
                 seconds=perf_counter() - self._begun_at,
                 trouble=self._trouble,
             )
+
+
+def _too_slow() -> Problem:
+    return bad_request("the request took too long", status=408, code="timeout")
 
 
 _CR = 13

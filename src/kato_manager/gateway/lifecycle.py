@@ -132,21 +132,35 @@ def upgrade(settings: Settings) -> bool:
 
 
 def listen(home: Path, host: str, port: int) -> socket.socket:
-    """The gateway's listening socket; raises `PortTaken`."""
+    """The gateway's listening socket; raises `PortTaken`.
+
+    Fronts whose supervisor was killed end by themselves in a moment: those are waited for.
+    """
+    until = time.monotonic() + READY_S
+    while True:
+        try:
+            return _bind(host, port)
+        except OSError as error:
+            if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+                raise
+            if ask(port) != identity(home) or time.monotonic() > until:
+                raise PortTaken(
+                    f"port {port} is used by {_holder(home, port)}",
+                    hint=f"end it, or choose another port: KATO_GATEWAY_PORT={port + 1000}",
+                ) from error
+        time.sleep(_POLL_S)
+
+
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError as error:
+    except OSError:
         listener.close()
-        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
-            raise
-        raise PortTaken(
-            f"port {port} is used by {_holder(home, port)}",
-            hint=f"end it, or choose another port: KATO_GATEWAY_PORT={port + 1000}",
-        ) from error
+        raise
     return listener
 
 

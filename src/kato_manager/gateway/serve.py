@@ -67,7 +67,7 @@ class Supervisor:
         )
 
     def _control(self) -> Child:
-        words = ["--home", str(self._options.home)]
+        words = ["--home", str(self._options.home), "--parent", str(os.getpid())]
         return Child(name=_CONTROL, command=_python(_CONTROL_MODULE, *words))
 
     def run(self) -> None:
@@ -89,6 +89,8 @@ class Supervisor:
         now = time.monotonic()
         for child in self._children:
             if not child.pid and child.due <= now and not self._waits_for_retired(child):
+                # Only fronts: whoever else holds the socket keeps the port when we are gone.
+                self._listener.set_inheritable(child.name != _CONTROL)
                 child.pid = _spawn(child.command)
                 child.started, child.is_ready = now, False
 
@@ -221,7 +223,6 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error(f"{error.message} ({error.hint})" if error.hint else error.message)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     listener = _listener(options)
-    listener.set_inheritable(True)
     options.port = listener.getsockname()[1]
     record = lifecycle.write_record(
         options.home, host=options.host, port=options.port, workers=options.workers

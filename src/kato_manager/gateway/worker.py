@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+from pathlib import Path
 
 import uvloop
 
@@ -35,7 +36,7 @@ def main() -> None:
         loop = asyncio.get_running_loop()
         front = Front(
             routes=Routes(Registry(options.home)),
-            control_path=folder / "control.sock",
+            control_path=_reachable(folder) / "control.sock",
             counters=Counters(folder / "counters" / f"{options.slot}.counters"),
             log=None if options.no_access_log else AccessLog(folder / "access.log"),
             identity=lifecycle.identity(options.home),
@@ -51,6 +52,12 @@ def main() -> None:
         await front.serve(listener, stop, is_orphan=lambda: os.getppid() != options.parent)
 
     uvloop.run(serve())
+
+
+def _reachable(folder: Path) -> Path:
+    """The folder under a short name: the path of a Unix socket may have 107 bytes only."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return Path(f"/proc/self/fd/{os.open(folder, os.O_PATH | os.O_CLOEXEC)}")
 
 
 def _allow_many_connections() -> None:
