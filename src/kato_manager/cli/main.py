@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from types import FrameType
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -43,6 +44,7 @@ MODULES = {
     "templates": "templates",
     "gateway": "gateway",
     "insight": "exec stats events",
+    "top": "top",
     "doctor": "doctor adopt prune",
     "image": "image",
     "services": "services",
@@ -65,7 +67,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; every failure that is a user's to know becomes text and a code."""
-    command = typer.main.get_command(application(_words(arguments)))
+    command = typer.main.get_command(_application_for(arguments))
     try:
         code = command.main(list(arguments), prog_name="kato", standalone_mode=False)
     except errors.KatoError as problem:
@@ -86,6 +88,15 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _application_for(arguments: Sequence[str]) -> typer.Typer:
+    """The commands for here, or those for a gateway elsewhere: `kato --gateway URL ...`."""
+    if arguments and arguments[0].partition("=")[0] == "--gateway":
+        from kato_manager.cli import remote
+
+        return remote.application()
+    return application(_words(arguments))
+
+
 def application(words: Iterable[str]) -> typer.Typer:
     """The commands that the words may mean; all of them when none is named."""
     app = typer.Typer(
@@ -104,7 +115,12 @@ def application(words: Iterable[str]) -> typer.Typer:
     return app
 
 
-def _global_options() -> None:
+def _global_options(
+    _gateway: Annotated[
+        str | None,
+        typer.Option("--gateway", metavar="URL", help="Work on a gateway elsewhere."),
+    ] = None,
+) -> None:
     """Run many differently configured processors, behind one gateway."""
 
 
