@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -285,6 +286,17 @@ def test_the_second_ctrl_c_ends_at_once_and_the_next_command_settles(home, file)
     assert again.code == 0
     assert home.ids() == ["slow"]
     assert len(home.processes()) == 1
+
+
+def test_any_http_server_is_an_instance(home):
+    example = Path(__file__).parents[2] / "examples" / "web.yaml"
+
+    done = home.kato("apply", "-f", str(example), "--no-gateway")
+
+    port = home.document["instances"]["files"]["api_port"]
+    with urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        assert "Directory listing" in answer.read().decode()
+    assert (done.code, home.ids()) == (0, ["files"])
 
 
 def on_a_terminal(home: Home, words: list[str], *, answer: str) -> tuple[int, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kato_manager import services
 from kato_manager.export.compose import compose
 from kato_manager.export.kubernetes import kubernetes, object_name
 from kato_manager.export.systemd import systemd
@@ -75,6 +76,18 @@ def test_a_compose_tool_accepts_the_compose_file(read, folder):
     services = yaml.safe_load(done.stdout)["services"]
     assert set(services) == {"kato-a", "kato-Odd.2eId", "kato-web"}
     assert services["kato-a"]["environment"]["SPACE"] == "a b"
+
+
+def test_the_published_image_comes_with_the_services_it_needs(read, folder):
+    declared = services.load(folder / "home", {"USER": "me"})
+    specs = read("instances: [{id: up, template: kato-upstream}]").specs
+
+    document = yaml.safe_load(compose(specs, declared))
+
+    assert set(document["services"]) == {"redis", "clickhouse", "qdrant", "kato-up"}
+    assert document["services"]["kato-up"]["depends_on"] == ["redis", "clickhouse", "qdrant"]
+    assert document["services"]["redis"]["container_name"] == "redis-kb-me-1"
+    assert "redis-kb-me-data" in document["volumes"]
 
 
 def test_kubernetes_accepts_the_manifests(read, folder):

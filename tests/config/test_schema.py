@@ -17,6 +17,9 @@ EXAMPLES = [
     for text in re.findall(r'"""\\\n(.*?)"""', (HERE / name).read_text(encoding="utf-8"), re.DOTALL)
     if "instances:" in text
 ]
+EXAMPLES += [
+    path.read_text(encoding="utf-8") for path in HERE.parents[1].joinpath("examples").glob("*.yaml")
+]
 
 
 @pytest.fixture(scope="module")

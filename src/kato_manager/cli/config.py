@@ -81,17 +81,22 @@ def export(
     """Write it for Compose, Kubernetes or systemd."""
     from kato_manager.settings import Settings
 
-    document = read_document(file, profile, env_file, Settings.load(os.environ))
+    settings = Settings.load(os.environ)
+    document = read_document(file, profile, env_file, settings)
     if target is Target.systemd:
         from kato_manager.export.systemd import systemd
 
         _write_units(systemd(document.specs), out)
         return
     if target is Target.compose:
-        from kato_manager.export.compose import compose as written
+        from kato_manager import services
+        from kato_manager.export.compose import compose
+
+        text = compose(document.specs, services.load(settings.home, os.environ))
     else:
-        from kato_manager.export.kubernetes import kubernetes as written
-    text = written(document.specs)
+        from kato_manager.export.kubernetes import kubernetes
+
+        text = kubernetes(document.specs)
     if out:
         Path(out).write_text(text, encoding="utf-8")
     else:

@@ -3,28 +3,56 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kato_manager.config.services import Service
 from kato_manager.export import NETWORK, container, dump, environment, with_ports
 from kato_manager.model import Instance, InstanceSpec, Json
 from kato_manager.runtimes.container import volume_name
 
 
-def compose(specs: Sequence[InstanceSpec]) -> str:
-    """The text of a compose.yaml; raises nothing that reading the specs did not."""
-    instances = with_ports(specs)
+def compose(specs: Sequence[InstanceSpec], shared: Mapping[str, Service] | None = None) -> str:
+    """The text of a compose.yaml, with those shared services that any instance needs."""
+    needed = {name: one for name, one in (shared or {}).items() if _is_needed(name, specs)}
     names = [volume_name(spec) for spec in specs if spec.launch.data_path]
+    volumes = [volume for spec in specs for volume in spec.volumes]
+    volumes += [volume for service in needed.values() for volume in service.volumes]
     document = {
-        "services": {one.spec.container: _service(one, specs) for one in instances},
-        "volumes": {name: {"name": name} for name in [*names, *_named_volumes(specs)]},
+        "services": {
+            **{name: _shared(service) for name, service in needed.items()},
+            **{one.spec.container: _service(one, specs, needed) for one in with_ports(specs)},
+        },
+        "volumes": {name: {"name": name} for name in [*names, *_named(volumes)]},
         "networks": {NETWORK: {"name": NETWORK}},
     }
     return dump({key: value for key, value in document.items() if value})
 
 
-def _service(instance: Instance, specs: Sequence[InstanceSpec]) -> dict[str, Json]:
+def _is_needed(name: str, specs: Sequence[InstanceSpec]) -> bool:
+    return any(name in spec.launch.services for spec in specs)
+
+
+def _shared(service: Service) -> dict[str, Json]:
+    check = {"test": ["CMD", *service.health.command]} if service.health else {}
+    wanted = {
+        "image": service.image,
+        "container_name": service.container,
+        "command": list(service.command),
+        "environment": dict(service.environment),
+        "volumes": list(service.volumes),
+        "restart": service.restart,
+        "healthcheck": check,
+        "networks": [NETWORK],
+    }
+    return {key: _escaped(value) for key, value in wanted.items() if value}
+
+
+def _service(
+    instance: Instance, specs: Sequence[InstanceSpec], shared: Mapping[str, Service]
+) -> dict[str, Json]:
     spec, body = instance.spec, container(instance)
     host = body["HostConfig"]
     containers = {one.id: one.container for one in specs}
     needed = [containers[one] for one in spec.depends_on if one in containers]
+    needed += [name for name in spec.launch.services if name in shared]
     service = {
         "image": _escaped(spec.launch.image),
         "container_name": spec.container,
@@ -66,8 +94,8 @@ def _gpus(wish: str) -> dict[str, Json]:
     return {} if wish == "all" else {"count": int(wish)}
 
 
-def _named_volumes(specs: Sequence[InstanceSpec]) -> list[str]:
-    sources = (volume.split(":")[0] for spec in specs for volume in spec.volumes)
+def _named(volumes: Sequence[str]) -> list[str]:
+    sources = (volume.split(":")[0] for volume in volumes)
     return [source for source in dict.fromkeys(sources) if source[:1] not in {"/", ".", "~"}]
 
 
