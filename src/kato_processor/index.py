@@ -109,7 +109,8 @@ class Index:
         if known is None:
             self._add(row, name, events, frequency, emotives)
             return
-        self._count(known.tokens, frequency - known.frequency)
+        for symbol in known.tokens:
+            self._postings[symbol].frequency += frequency - known.frequency
         known.frequency, known.emotives = frequency, emotives
 
     def _add(
@@ -120,8 +121,11 @@ class Index:
         sizes = tuple(len(event) for event in events)
         sizes = self._sizes.setdefault(sizes, sizes)
         for symbol, occurrences in Counter(tokens).items():
-            self._postings.setdefault(symbol, Postings()).add(slot, occurrences)
-        self._count(tokens, frequency)
+            postings = self._postings.get(symbol)
+            if postings is None:
+                postings = self._postings[symbol] = Postings()
+            postings.add(slot, occurrences)
+            postings.frequency += occurrences * frequency
         self._slots[name] = slot
         self._lengths.append(len(tokens))
         self._seen.append(0)
@@ -135,10 +139,6 @@ class Index:
                 emotives=emotives,
             )
         )
-
-    def _count(self, tokens: Sequence[str], times: int) -> None:
-        for symbol in tokens:
-            self._postings[symbol].frequency += times
 
     def everything(self) -> list[int]:
         return list(range(len(self.patterns)))

@@ -13,7 +13,10 @@ what changed since. `generation` rises when patterns disappear, so that copies s
 """
 
 import json
+import os
 import sqlite3
+import time
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +28,9 @@ from kato_processor.matching import Events, flat
 from kato_processor.memory import Emotives, Lesson, NamedVector, average, united, window
 from kato_processor.naming import bare
 
+FORMAT = 1
 _BUSY_S = 10.0
+_RETRY_S = 0.01
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS patterns (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -98,23 +103,32 @@ Row = tuple[int, str, Events, int, list[Emotives]]
 Entropies = tuple[float, float, float]
 
 
+class UnknownFormat(sqlite3.DatabaseError):
+    """A file that a newer version has written."""
+
+
 class Storage:
     """One connection; the owner serialises its calls. Other processes may write meanwhile."""
 
     def __init__(self, path: Path, node_id: str) -> None:
+        """Open the node's file, making it if absent; raises UnknownFormat."""
         self.path = path
-        self._connection = sqlite3.connect(
-            path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        run = self._connection.execute
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = NORMAL")
-        run("PRAGMA foreign_keys = ON")
-        self._connection.executescript(_SCHEMA)
+        self._connection = _connected(path)
+        version = self._number("PRAGMA user_version")
+        if version > FORMAT:
+            self._connection.close()
+            raise UnknownFormat(f"{path} has format {version}, this version knows {FORMAT}")
+        if version < FORMAT:
+            self._make(node_id)
+
+    def _make(self, node_id: str) -> None:
         with self.writing():
+            for statement in _SCHEMA.split(";"):
+                self._connection.execute(statement)
             self._set_default("node_id", node_id)
             for key in ("revision", "generation", "training", "vector_dimension"):
                 self._set_default(key, 0)
+            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
 
     def close(self) -> None:
         self._connection.close()
@@ -370,6 +384,30 @@ class Storage:
 
 
 def _packed(elements: Sequence[float]) -> bytes:
-    from array import array
-
     return array("d", elements).tobytes()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    _use_journal(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _use_journal(connection: sqlite3.Connection) -> None:
+    """Processes that open a file at once find it locked, which no busy timeout covers."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return

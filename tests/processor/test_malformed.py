@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from kato_processor.api.replies import MAX_BODY_BYTES
+
 from .conftest import Client
 
 DEEP = b'{"metadata": ' + b'{"a": ' * 5_000 + b"1" + b"}" * 5_001
@@ -228,6 +230,16 @@ def test_unknown_paths_and_methods_are_refused(
 
     assert got == status
     assert "detail" in answer
+
+
+def test_a_body_larger_than_any_use_is_refused(client: Client) -> None:
+    session = client.session("huge")
+    body = b'{"strings": ["' + b"x" * MAX_BODY_BYTES + b'"]}'
+
+    status, answer = client.send("POST", session + "/observe", body)
+
+    assert status == 413
+    assert "larger than" in answer["detail"]
 
 
 def test_odd_but_valid_observations_are_accepted(client: Client) -> None:

@@ -5,6 +5,7 @@ does before its first answer (measured 0.40 s of 0.48 s).
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -110,7 +111,8 @@ async def _answer_http_error(request: Request, error: HTTPException) -> Reply:
     return Reply({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
-async def _answer_store_failure(_request: Request, error: SessionError) -> Reply:
+async def _answer_store_failure(_request: Request, error: SessionError | sqlite3.Error) -> Reply:
+    """A store that cannot be reached or written, such as a full disk."""
     return Reply({"detail": str(error)}, status_code=503)
 
 
@@ -119,4 +121,5 @@ _HANDLERS: Any = {
     InvalidSettings: _answer_invalid_settings,
     HTTPException: _answer_http_error,
     SessionError: _answer_store_failure,
+    sqlite3.Error: _answer_store_failure,
 }

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from statistics import fmean
 from typing import Any
 
 from starlette.requests import Request
@@ -226,7 +225,12 @@ async def metric(request: Request) -> Reply:
 
 
 def _statistics(values: list[float]) -> Mapping[str, float]:
-    return {"count": len(values), "min": min(values), "max": max(values), "avg": fmean(values)}
+    return {
+        "count": len(values),
+        "min": min(values),
+        "max": max(values),
+        "avg": sum(values) / len(values),
+    }
 
 
 async def concurrency(request: Request) -> Reply:

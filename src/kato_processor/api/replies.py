@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pydantic_core import SchemaValidator
 
 Json = dict[str, Any]
+MAX_BODY_BYTES = 64 * 2**20
 Schema = Callable[[], "SchemaValidator"]
 
 
@@ -47,8 +48,21 @@ def session_not_found(session_id: str) -> Refused:
     return Refused(404, {"error": error})
 
 
+async def sent(request: Request) -> Any:
+    """The JSON value of the body, whatever its content type says.
+
+    Raises Refused: 422 where it is not JSON, 413 where it is larger than any use.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise refused(413, f"Request body larger than {MAX_BODY_BYTES} bytes")
+    return parsed(bytes(body))
+
+
 def parsed(body: bytes) -> Any:
-    """The JSON value of a body, whatever its content type says; raises Refused with 422."""
+    """The JSON value of a text; raises Refused with 422."""
     if not body:
         raise _invalid({"type": "missing", "loc": ["body"], "msg": "Field required", "input": None})
     from pydantic_core import from_json

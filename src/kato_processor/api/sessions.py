@@ -14,9 +14,9 @@ from kato_processor.api.replies import (
     Refused,
     Reply,
     Schema,
-    parsed,
     query_int,
     refused,
+    sent,
     session_not_found,
     validated,
 )
@@ -37,7 +37,7 @@ Handler = Callable[[Request], Awaitable[Reply]]
 
 async def create(request: Request) -> Reply:
     context = context_of(request)
-    body = parsed(await request.body())
+    body = await sent(request)
     if isinstance(body, dict) and body.get("node_id") is None and body.get("user_id"):
         body = body | {"node_id": f"user_{body['user_id']}"}
     wanted = validated(bodies.new_session, body)
@@ -132,7 +132,7 @@ async def on_session(
     arguments: list[Any] = [session_id]
     try:
         if schema is not None:
-            arguments.append(validated(schema, parsed(await request.body())))
+            arguments.append(validated(schema, await sent(request)))
         return await context.in_line(session_id, work, *arguments)
     except Refused:
         if not await context.run(context.processor.sessions.exists, session_id):
