@@ -48,6 +48,9 @@ MODULES = {
     "doctor": "doctor adopt prune",
     "image": "image",
     "services": "services",
+    "sessions": "sessions",
+    "query": "query chat-init chat-history chat-cleanup",
+    "guides": "guides",
     "demo": "demo",
     "version": "version",
 }

@@ -1,6 +1,6 @@
 """Figures over all sessions of a store, and which of them are alarming."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from kato_sessions.archive import Archive
@@ -53,9 +53,7 @@ def figures(store: Store, archive: Archive) -> dict[str, Any]:
     }
 
 
-def alarms(
-    found: dict[str, Any], *, failure: str = "", corrupt: Sequence[tuple[str, str]] = ()
-) -> list[str]:
+def alarms(found: dict[str, Any], *, failure: str = "") -> list[str]:
     """What an administrator should hear of, in words."""
     told = []
     if found["active_count"] > ALARMING_COUNT:
@@ -64,5 +62,4 @@ def alarms(
         told.append(f"sessions use {found['storage_mb']} MB, more than {ALARMING_BYTES // _MIB}")
     if failure:
         told.append(f"the last cleanup failed: {failure}")
-    told += [f"record {place} is corrupt: {reason}" for place, reason in corrupt]
     return told
