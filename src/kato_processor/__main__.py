@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kato_processor import admin
-from kato_processor.settings import InvalidSettings, ProcessSettings, from_environment
+from kato_processor.environment import ProcessSettings, from_environment
+from kato_processor.settings import InvalidSettings
 
 EXIT_USAGE = 2
 EXIT_CONFLICT = 4

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kato_processor.environment import ProcessSettings
 from kato_processor.naming import node_file
-from kato_processor.settings import ProcessSettings
 from kato_processor.storage import Storage
 from kato_processor.transfer import InvalidExport, exported, imported, node_of
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kato_processor import fuzzy, metrics
+from kato_processor.ensemble import TIE_DIGITS, Match
 from kato_processor.filters import Pipeline
 from kato_processor.index import Index, Pattern
 from kato_processor.matching import Alignment, Cut, Events, align, cut, flat, positions
-from kato_processor.prediction import TIE_DIGITS, Match
 
 _NO_ANOMALIES: Mapping[str, fuzzy.Anomaly] = {}
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kato_processor import steps
+from kato_processor.environment import ProcessSettings
 from kato_processor.memory import Lesson, Memory, Observation
 from kato_processor.node import Node
 from kato_processor.nodes import Nodes
 from kato_processor.sessions import Session, Sessions
-from kato_processor.settings import Config, ProcessSettings, checked, effective
+from kato_processor.settings import Config, checked, effective
 from kato_processor.steps import Context, Run, SequenceOptions
 from kato_processor.workspace import Workspace
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from kato_processor import affinity, metrics
 from kato_processor.candidates import Criteria, matches
+from kato_processor.ensemble import Statistics
 from kato_processor.filters import Pipeline
 from kato_processor.index import Index
 from kato_processor.matching import Events, flat
 from kato_processor.memory import Emotives
-from kato_processor.prediction import PRUNE_FACTOR, Recall, Statistics, recall
+from kato_processor.prediction import PRUNE_FACTOR, Recall, recall
 from kato_processor.storage import Entropies
 
 AffinityOf = Callable[[str], Emotives]

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
+from kato_processor.environment import ProcessSettings
 from kato_processor.naming import DEFAULT_NODE
-from kato_processor.settings import InvalidSettings, ProcessSettings
+from kato_processor.settings import InvalidSettings
 from kato_processor.workspace import Workspace
 from kato_sessions import model
 from kato_sessions.errors import InvalidSession, SessionNotFound, VersionConflict

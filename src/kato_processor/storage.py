@@ -1,72 +1,24 @@
-"""Long-term memory of one node on disk: one SQLite file, shared by the processes of a machine.
-
-    patterns          id, name (bare SHA-1), events (JSON), length, frequency, revision
-    pattern_metadata  pattern, emotives (JSON list), metadata (JSON object)
-    global_metadata   node_id, revision, generation, training, vector_dimension
-    symbol_affinities symbol, emotive, total
-    vectors           id, name, elements (float64)
-    trained           pattern, the entropies fixed by finalize-training
-    lessons           learner, the last batch of it that was learned
+"""Long-term memory of one node on disk, shared by the processes of a machine.
 
 Every learning is one transaction that raises `revision`; whoever holds a copy in memory asks for
 what changed since. `generation` rises when patterns disappear, so that copies start again.
 """
 
 import json
-import os
 import sqlite3
-import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from kato_processor.database import connected, transaction
 from kato_processor.matching import Events, flat
 from kato_processor.memory import Emotives, Lesson, NamedVector, average, united, window
 from kato_processor.naming import bare
 
-FORMAT = 1
-_BUSY_S = 10.0
-_RETRY_S = 0.01
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS patterns (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    events TEXT NOT NULL,
-    length INTEGER NOT NULL,
-    frequency INTEGER NOT NULL,
-    revision INTEGER NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS patterns_by_revision ON patterns (revision);
-CREATE TABLE IF NOT EXISTS pattern_metadata (
-    pattern INTEGER PRIMARY KEY REFERENCES patterns (id) ON DELETE CASCADE,
-    emotives TEXT NOT NULL,
-    metadata TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS global_metadata (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS symbol_affinities (
-    symbol TEXT NOT NULL,
-    emotive TEXT NOT NULL,
-    total REAL NOT NULL,
-    PRIMARY KEY (symbol, emotive)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS vectors (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    elements BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS trained (
-    pattern INTEGER PRIMARY KEY REFERENCES patterns (id) ON DELETE CASCADE,
-    entropy REAL NOT NULL,
-    normalized_entropy REAL NOT NULL,
-    global_normalized_entropy REAL NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS lessons (learner TEXT PRIMARY KEY, last INTEGER NOT NULL)
-STRICT, WITHOUT ROWID;
-"""
 _LEARN = """
 INSERT INTO patterns (name, events, length, frequency, revision) VALUES (?, ?, ?, 1, ?)
 ON CONFLICT (name) DO UPDATE SET frequency = frequency + 1, revision = excluded.revision
@@ -103,32 +55,12 @@ Row = tuple[int, str, Events, int, list[Emotives]]
 Entropies = tuple[float, float, float]
 
 
-class UnknownFormat(sqlite3.DatabaseError):
-    """A file that a newer version has written."""
-
-
 class Storage:
     """One connection; the owner serialises its calls. Other processes may write meanwhile."""
 
     def __init__(self, path: Path, node_id: str) -> None:
-        """Open the node's file, making it if absent; raises UnknownFormat."""
         self.path = path
-        self._connection = _connected(path)
-        version = self._number("PRAGMA user_version")
-        if version > FORMAT:
-            self._connection.close()
-            raise UnknownFormat(f"{path} has format {version}, this version knows {FORMAT}")
-        if version < FORMAT:
-            self._make(node_id)
-
-    def _make(self, node_id: str) -> None:
-        with self.writing():
-            for statement in _SCHEMA.split(";"):
-                self._connection.execute(statement)
-            self._set_default("node_id", node_id)
-            for key in ("revision", "generation", "training", "vector_dimension"):
-                self._set_default(key, 0)
-            self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+        self._connection = connected(path, node_id)
 
     def close(self) -> None:
         self._connection.close()
@@ -141,16 +73,9 @@ class Storage:
             return True
         return bool(mode != "delete")
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One transaction; read-then-write is safe inside. Anything raised rolls it back."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+    def writing(self) -> AbstractContextManager[None]:
+        """One transaction; anything raised rolls it back."""
+        return transaction(self._connection)
 
     def data_version(self) -> int:
         """Changes when another connection has written."""
@@ -373,11 +298,6 @@ class Storage:
     def _set(self, key: str, value: int) -> None:
         self._connection.execute("REPLACE INTO global_metadata VALUES (?, ?)", (key, value))
 
-    def _set_default(self, key: str, value: object) -> None:
-        self._connection.execute(
-            "INSERT OR IGNORE INTO global_metadata VALUES (?, ?)", (key, value)
-        )
-
     def _number(self, query: str, parameters: Sequence[object] = ()) -> int:
         value: int = self._connection.execute(query, parameters).fetchone()[0]
         return value
@@ -385,29 +305,3 @@ class Storage:
 
 def _packed(elements: Sequence[float]) -> bytes:
     return array("d", elements).tobytes()
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
-    _use_journal(connection)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
-
-
-def _use_journal(connection: sqlite3.Connection) -> None:
-    """Processes that open a file at once find it locked, which no busy timeout covers."""
-    deadline = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RETRY_S)
-        else:
-            return

@@ -14,7 +14,7 @@ import uvicorn
 
 from kato_processor import serve
 from kato_processor.api.app import create_app
-from kato_processor.settings import from_environment
+from kato_processor.environment import from_environment
 
 
 class Client:

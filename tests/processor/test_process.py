@@ -117,7 +117,7 @@ def test_the_first_healthy_answer_imports_little(tmp_path: Path) -> None:
     code = (
         "import sys, asyncio\n"
         "from kato_processor.api.app import create_app\n"
-        "from kato_processor.settings import from_environment\n"
+        "from kato_processor.environment import from_environment\n"
         "async def main():\n"
         "    app = create_app(from_environment({'KATO_DATA_DIR': sys.argv[1]}))\n"
         "    async def receive(): return {'type': 'http.request'}\n"

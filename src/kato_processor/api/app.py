@@ -23,11 +23,12 @@ from kato_processor.api.context import Context, context_of
 from kato_processor.api.replies import Refused, Reply, session_not_found
 from kato_processor.api.routes import ROUTES, UNLISTED
 from kato_processor.api.surroundings import Surroundings
+from kato_processor.environment import ProcessSettings
 from kato_processor.monitor import Monitor
 from kato_processor.nodes import Nodes
 from kato_processor.processor import Processor
 from kato_processor.sessions import open_sessions
-from kato_processor.settings import InvalidSettings, ProcessSettings
+from kato_processor.settings import InvalidSettings
 from kato_sessions.errors import SessionError
 
 

@@ -5,7 +5,7 @@ The paths of the older per-instance gateway answer too. Source: KATO contract 6.
 
 from starlette.requests import Request
 
-from kato_processor.api import sessions
+from kato_processor.api import memory
 from kato_processor.api.replies import Reply
 from kato_processor.api.sessions import Handler
 from kato_sessions.model import DEFAULT_ID
@@ -24,10 +24,10 @@ def on_default(handler: Handler) -> Handler:
 
 
 async def clear_short_term_memory(request: Request) -> Reply:
-    await on_default(sessions.clear_stm)(request)
+    await on_default(memory.clear_stm)(request)
     return Reply({"status": "cleared", "message": "stm-cleared", "session_id": DEFAULT_ID})
 
 
 async def clear_all_memory(request: Request) -> Reply:
-    await on_default(sessions.clear_all)(request)
+    await on_default(memory.clear_all)(request)
     return Reply({"status": "cleared", "message": "all-cleared", "session_id": DEFAULT_ID})

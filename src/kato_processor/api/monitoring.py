@@ -1,4 +1,4 @@
-"""Routes that tell how the process is. Source: KATO contract 1.2 and 1.6."""
+"""Routes that measure the process. Source: KATO contract 1.6."""
 
 import time
 from collections.abc import Mapping
@@ -8,120 +8,13 @@ from starlette.requests import Request
 
 from kato_processor.api.context import THREADS, Context, context_of
 from kato_processor.api.events import iso
+from kato_processor.api.health import identity, processors
 from kato_processor.api.replies import Json, Reply, query_int, refused
 from kato_processor.monitor import METRIC_NAMES
-from kato_processor.nodes import MAX_OPEN
 
-API_VERSION = "3.10.1"
 BACKLOG = 2048
 _MINUTES = 10
 _PERCENT = 100
-
-
-async def root(request: Request) -> Reply:
-    return Reply(
-        {
-            "service": "KATO API",
-            "version": API_VERSION,
-            "description": "Knowledge Abstraction for Traceable Outcomes",
-            "docs": "/docs",
-            "health": "/health",
-            "status": "running",
-            "uptime_seconds": context_of(request).monitor.uptime_s,
-            "architecture": "modular",
-            "session_support": True,
-        }
-    )
-
-
-def _identity(context: Context) -> Json:
-    return {"instance_id": context.processor.settings.instance_id}
-
-
-async def ping(request: Request) -> Reply:
-    context = context_of(request)
-    settings = context.processor.settings
-    name = settings.instance_id or settings.service_name
-    return Reply(
-        {
-            "id": name,
-            "status": "okay",
-            "message": "okay",
-            "processor": name,
-            "interval": 0,
-            "time_stamp": time.time(),
-            **_identity(context),
-        }
-    )
-
-
-async def health(request: Request) -> Reply:
-    """Healthy while the sessions and nodes can be reached, whatever the load of the machine."""
-    context = context_of(request)
-    issues: list[str] = []
-    active = 0
-    try:
-        active = await context.run(context.processor.sessions.count)
-    except Exception as error:  # noqa: BLE001 - the answer of a health check is the report
-        issues.append(f"Session store: {error}")
-    word = "unhealthy" if issues else "healthy"
-    return Reply(
-        {
-            "status": word,
-            "processor_status": word,
-            "service_name": context.processor.settings.service_name,
-            "uptime_seconds": context.monitor.uptime_s,
-            "issues": issues,
-            "metrics_collected": len(METRIC_NAMES),
-            "last_collection": context.monitor.started_at,
-            "active_sessions": active,
-            "timestamp": iso(time.time()),
-            **_identity(context),
-        }
-    )
-
-
-def _processors(context: Context) -> Json:
-    now = time.time()
-    nodes = context.processor.nodes.open_nodes()
-    return {
-        "total_processors": len(nodes),
-        "max_processors": MAX_OPEN,
-        "eviction_ttl_seconds": 0,
-        "processors": [
-            {
-                "processor_id": node.node_id,
-                "node_id": node.node_id,
-                "created_at": iso(node.created_at),
-                "last_accessed": iso(node.last_accessed),
-                "access_count": node.access_count,
-                "idle_seconds": now - node.last_accessed,
-            }
-            for node in nodes
-        ],
-    }
-
-
-async def status(request: Request) -> Reply:
-    context = context_of(request)
-    active = await context.run(context.processor.sessions.count)
-    return Reply(
-        {
-            "status": "healthy",
-            "base_processor_id": context.processor.settings.service_name,
-            "uptime_seconds": context.monitor.uptime_s,
-            "sessions": {
-                "total_sessions": active,
-                "active_sessions": active,
-                "expired_sessions": 0,
-                "backend": context.processor.sessions.backend,
-                "redis_url": None,
-            },
-            "processors": _processors(context),
-            "version": API_VERSION,
-            **_identity(context),
-        }
-    )
 
 
 def _session_counts(context: Context, active: int) -> Json:
@@ -166,12 +59,12 @@ async def metrics(request: Request) -> Reply:
                 "requests_per_minute": per_minute["requests"],
                 "errors_per_minute": per_minute["errors"],
             },
-            "processor_manager": _processors(context),
+            "processor_manager": processors(context),
             "nodes": nodes,
             "uptime_seconds": monitor.uptime_s,
             "active_sessions": active,
             "error": None,
-            **_identity(context),
+            **identity(context),
         }
     )
 
@@ -192,7 +85,7 @@ async def stats(request: Request) -> Reply:
         {
             "time_range_minutes": minutes,
             "timestamp": now,
-            "processor_manager": _processors(context),
+            "processor_manager": processors(context),
             "current_status": {
                 "status": "healthy",
                 "issues": [],

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from kato_processor.api.monitoring import API_VERSION
+from kato_processor.api.health import API_VERSION
 from kato_processor.api.routes import ROUTES, Route
 
 Json = dict[str, Any]

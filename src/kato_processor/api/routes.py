@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kato_processor.api import direct, docs, knowledge, monitoring, sessions
+from kato_processor.api import direct, docs, health, knowledge, memory, monitoring, sessions
 from kato_processor.api.direct import on_default
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -25,11 +25,11 @@ class Route:
 
 
 ROUTES = (
-    Route("GET", "/", monitoring.root),
-    Route("GET", "/ping", monitoring.ping),
-    Route("GET", "/kato-api/ping", monitoring.ping),
-    Route("GET", "/health", monitoring.health),
-    Route("GET", "/status", monitoring.status),
+    Route("GET", "/", health.root),
+    Route("GET", "/ping", health.ping),
+    Route("GET", "/kato-api/ping", health.ping),
+    Route("GET", "/health", health.health),
+    Route("GET", "/status", health.status),
     Route("POST", "/sessions", sessions.create, body="CreateSessionRequest"),
     Route("GET", "/sessions", sessions.listed),
     Route("GET", "/sessions/count", sessions.count),
@@ -41,37 +41,37 @@ ROUTES = (
     Route("PUT", SESSION + "/config", sessions.configure, body="SessionConfig"),
     Route("PATCH", SESSION + "/config", sessions.configure, body="SessionConfig"),
     Route("POST", SESSION + "/extend", sessions.extend, query=("ttl_seconds",)),
-    Route("POST", SESSION + "/observe", sessions.observe, body="ObservationData"),
+    Route("POST", SESSION + "/observe", memory.observe, body="ObservationData"),
     Route(
         "POST",
         SESSION + "/observe-sequence",
-        sessions.observe_sequence,
+        memory.observe_sequence,
         body="ObservationSequenceRequest",
     ),
-    Route("GET", SESSION + "/stm", sessions.stm),
-    Route("POST", SESSION + "/learn", sessions.learn),
-    Route("POST", SESSION + "/finalize-training", sessions.finalize_training),
-    Route("POST", SESSION + "/clear-stm", sessions.clear_stm),
-    Route("POST", SESSION + "/clear-all", sessions.clear_all),
-    Route("GET", SESSION + "/predictions", sessions.predictions),
-    Route("GET", SESSION + "/percept-data", sessions.percept_data),
-    Route("GET", SESSION + "/cognition-data", sessions.cognition_data),
-    Route("POST", "/observe", on_default(sessions.observe), body="ObservationData"),
+    Route("GET", SESSION + "/stm", memory.stm),
+    Route("POST", SESSION + "/learn", memory.learn),
+    Route("POST", SESSION + "/finalize-training", memory.finalize_training),
+    Route("POST", SESSION + "/clear-stm", memory.clear_stm),
+    Route("POST", SESSION + "/clear-all", memory.clear_all),
+    Route("GET", SESSION + "/predictions", memory.predictions),
+    Route("GET", SESSION + "/percept-data", memory.percept_data),
+    Route("GET", SESSION + "/cognition-data", memory.cognition_data),
+    Route("POST", "/observe", on_default(memory.observe), body="ObservationData"),
     Route(
         "POST",
         "/observe-sequence",
-        on_default(sessions.observe_sequence),
+        on_default(memory.observe_sequence),
         body="ObservationSequenceRequest",
     ),
-    Route("GET", "/stm", on_default(sessions.stm)),
-    Route("GET", "/short-term-memory", on_default(sessions.stm)),
-    Route("POST", "/learn", on_default(sessions.learn)),
-    Route("GET", "/predictions", on_default(sessions.predictions)),
-    Route("POST", "/predictions", on_default(sessions.predictions)),
-    Route("POST", "/clear-stm", on_default(sessions.clear_stm)),
+    Route("GET", "/stm", on_default(memory.stm)),
+    Route("GET", "/short-term-memory", on_default(memory.stm)),
+    Route("POST", "/learn", on_default(memory.learn)),
+    Route("GET", "/predictions", on_default(memory.predictions)),
+    Route("POST", "/predictions", on_default(memory.predictions)),
+    Route("POST", "/clear-stm", on_default(memory.clear_stm)),
     Route("POST", "/clear-short-term-memory", direct.clear_short_term_memory),
     Route("POST", "/short-term-memory/clear", direct.clear_short_term_memory),
-    Route("POST", "/clear-all", on_default(sessions.clear_all)),
+    Route("POST", "/clear-all", on_default(memory.clear_all)),
     Route("POST", "/clear-all-memory", direct.clear_all_memory),
     Route("GET", "/config", on_default(sessions.config)),
     Route("PUT", "/config", on_default(sessions.configure), body="SessionConfig"),
