@@ -55,6 +55,7 @@ TABLE: dict[str, str] = {
         " model names plan ports process readiness recovery registry registry_file runtimes"
         " selection settings templates view"
     ),
+    "remote": "errors gateway model",
     "cli": "*",
     "": "",
     "__main__": "cli",
