@@ -1,14 +1,18 @@
 """What the engine really does with what is asked of it."""
 
+import fcntl
+import os
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
 from engines import Following, endpoint, facts, listen, new_fleet
 from homes import get, wait_until
 from kato_manager.errors import ConfigError, Conflict, ImageNotFound
-from kato_manager.model import Health, Launch, Limits
+from kato_manager.model import Handle, Health, Launch, Limits
 from kato_manager.runtimes.docker import DockerRuntime
 from kato_manager.runtimes.engine import Engine
 
@@ -148,16 +152,25 @@ def test_events_tell_the_life_of_an_instance_and_no_others(fleet):
     other.stop(handle, grace_s=0)
 
 
+ATTACH = """
+import sys
+from kato_manager.runtimes import attach
+from kato_manager.runtimes.engine import Engine
+endpoint, container, tty, *words = sys.argv[1:]
+sys.exit(attach.run(Engine(endpoint).api, container, tuple(words), tty=tty == "tty"))
+"""
+
+
+def attached(handle: Handle, *words: str, tty: str = "") -> list[str]:
+    """The command line of a process that runs `words` beside an instance."""
+    return [sys.executable, "-c", ATTACH, endpoint("docker"), handle["container"], tty, *words]
+
+
 def test_a_command_gets_our_input_until_it_ends(fleet):
     handle = fleet.serve(fleet.instance())
-    code = "import json, sys; from kato_manager.runtimes import attach;"
-    code += "from kato_manager.runtimes.engine import Engine;"
-    code += "words = tuple(sys.argv[3:]);"
-    code += "sys.exit(attach.run(Engine(sys.argv[1]).api, sys.argv[2], words, tty=False))"
-    words = [sys.executable, "-c", code, endpoint("docker"), handle["container"]]
 
     done = subprocess.run(
-        [*words, "sh", "-c", "tr a-z A-Z; exit 5"],
+        attached(handle, "sh", "-c", "tr a-z A-Z; exit 5"),
         input=b"one\ntwo\n" * 20_000,
         capture_output=True,
         check=False,
@@ -166,6 +179,37 @@ def test_a_command_gets_our_input_until_it_ends(fleet):
 
     assert (done.returncode, done.stderr) == (5, b"")
     assert done.stdout == b"ONE\nTWO\n" * 20_000
+
+
+def test_a_command_gets_our_terminal_and_its_size(fleet):
+    handle = fleet.serve(fleet.instance())
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+    script = "until [ \"$(stty size)\" = '33 101' ]; do :; done; read x; echo [$x]; exit 6"
+
+    running = subprocess.Popen(
+        attached(handle, "sh", "-c", script, tty="tty"), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.write(ours, b"typed\r")
+
+    assert running.wait(timeout=60) == 6
+    os.close(theirs)
+    assert b"[typed]\r\n" in os.read(ours, 10_000)
+    os.close(ours)
+
+
+@pytest.mark.podman
+def test_events_are_the_same_from_podman():
+    with new_fleet("podman") as fleet, Following(fleet.runtime, 2) as following:
+        instance = fleet.instance(echo="die")
+        fleet.runtime.start(instance, listen(instance.port))
+
+        heard = [following.next() for _ in range(2)]
+
+        assert [(one.instance_id, one.kind) for one in heard] == [
+            (instance.id, "started"),
+            (instance.id, "died"),
+        ]
 
 
 @pytest.mark.parametrize("kind", ["docker", pytest.param("podman", marks=pytest.mark.podman)])

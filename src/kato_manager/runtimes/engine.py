@@ -140,8 +140,9 @@ class Engine:
         given: dict[str, Any] = dict(kwargs_from_env({"DOCKER_HOST": "", **self._environ}))
         if "base_url" not in given:
             given = {**self._from_context(ContextAPI), **given}
-        if given["base_url"] == DOCKER_SOCKET and not Path(DOCKER_SOCKET[7:]).exists():
-            given["base_url"] = self._podman_socket() or DOCKER_SOCKET
+        if given["base_url"] == DOCKER_SOCKET and not _is_there(DOCKER_SOCKET):
+            podman = f"unix://{self._environ.get('XDG_RUNTIME_DIR') or '/run'}/podman/podman.sock"
+            given["base_url"] = podman if _is_there(podman) else DOCKER_SOCKET
         return given
 
     def _from_context(self, contexts: type["ContextAPI"]) -> dict[str, Any]:
@@ -154,11 +155,6 @@ class Engine:
         host = found.get("base_url", DOCKER_SOCKET).replace("http+unix://", "unix://")
         return {**found, "base_url": host}
 
-    def _podman_socket(self) -> str:
-        directory = self._environ.get("XDG_RUNTIME_DIR") or "/run"
-        path = Path(directory, "podman", "podman.sock")
-        return f"unix://{path}" if path.exists() else ""
-
     def _identified(self) -> tuple[str, str]:
         if self._identity is None:
             with self.answering():
@@ -170,6 +166,10 @@ class Engine:
             else:
                 self._identity = "docker", facts["ID"]
         return self._identity
+
+
+def _is_there(endpoint: str) -> bool:
+    return Path(endpoint.removeprefix("unix://")).exists()
 
 
 def explanation(error: "APIError") -> str:
