@@ -8,10 +8,15 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from urllib.request import Request, urlopen
 
+import hypothesis
 import pytest
+import schemathesis
 
 from homes import Home, new_home, wait_until
 from kato_manager.gateway import lifecycle, token
+
+ENDLESS = {"/api/events", "/api/instances/{word}/logs"}
+SESSIONS = ("/sessions", "/query", "/users", "/chat")  # tested with what they need
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +243,34 @@ def test_a_file_is_applied_elsewhere(running, tmp_path):
 def test_the_token_is_for_the_owner_only(running):
     assert token.path(running.path).stat().st_mode & 0o777 == 0o600
     assert (lifecycle.folder(running.path) / "control.sock").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_generated_request_is_a_server_error(running):
+    start(running, id="fuzzed")
+    document = ask(running, "GET", "/api/openapi.json")[1]
+    url = f"http://127.0.0.1:{running.gateway_port}"
+    headers = {"Authorization": bearer(running)}
+    tried = []
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        operation = found.ok()
+        if operation.path in ENDLESS or operation.path.startswith(SESSIONS):
+            continue
+        tried.append(operation.label)
+
+        @hypothesis.settings(
+            max_examples=12,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(case=operation.as_strategy())
+        def send(case):
+            answer = case.call(base_url=url, headers=headers, timeout=20)
+            assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+
+        send()
+
+    assert len(tried) == 14
+    assert ask(running, "GET", "/status")[0] == 200
