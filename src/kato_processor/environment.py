@@ -61,7 +61,7 @@ def from_environment(environ: Mapping[str, str]) -> ProcessSettings:
     return process
 
 
-_TTL = whole("session_ttl", 3600, 1, 31_536_000)
+_TTL = whole("session_ttl", 3600, 60, 86_400)
 _SWITCH = switch("session_auto_extend")
 _SECONDS = Setting(
     name="seconds",

@@ -94,12 +94,14 @@ def _ratio(name: str, default: float) -> Setting:
     )
 
 
-def whole(name: str, default: int, low: int, high: int) -> Setting:
+def whole(name: str, default: int, low: int, high: float = math.inf) -> Setting:
+    """A setting that is an integer of these bounds."""
+    bounds = f"of at least {low}" if high == math.inf else f"between {low} and {high}"
     return Setting(
         name=name,
         default=default,
         check=_integer(low, high),
-        message=f"Must be an integer between {low} and {high}",
+        message=f"Must be an integer {bounds}",
         parse=int,
     )
 
@@ -184,12 +186,12 @@ SETTINGS = {
         Setting(
             name="length_max_ratio",
             default=2.0,
-            check=number(1, 1e9),
+            check=number(1, math.inf),
             message="Must be a number of at least 1.0",
             parse=float,
         ),
         _ratio("jaccard_threshold", 0.3),
-        whole("jaccard_min_overlap", 2, 1, 1_000_000),
+        whole("jaccard_min_overlap", 2, 1),
         _ratio("minhash_threshold", 0.7),
         whole("minhash_bands", 20, 1, 100),
         whole("minhash_rows", 5, 1, 20),
@@ -201,7 +203,7 @@ SETTINGS = {
             message="Must be a number between 0.0001 and 0.1",
             parse=float,
         ),
-        whole("max_candidates_per_stage", 100000, 100, 1_000_000_000),
+        whole("max_candidates_per_stage", 100000, 100),
         switch("enable_filter_metrics"),
     )
 }

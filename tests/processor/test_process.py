@@ -96,7 +96,7 @@ def test_wrong_settings_are_all_named_before_anything_starts(tmp_path: Path) -> 
     assert done.stderr.splitlines() == [
         "kato-processor: PERSISTENCE: Must be an integer between 1 and 100, not 'many'",
         "kato-processor: RECALL_THRESHOLD: Must be a number between 0.0 and 1.0, not '1.5'",
-        "kato-processor: SESSION_TTL: Must be an integer between 1 and 31536000, not '0'",
+        "kato-processor: SESSION_TTL: Must be an integer between 60 and 86400, not '0'",
     ]
 
 
