@@ -42,6 +42,15 @@ def test_an_id_is_needed(kato, raw):
         parse_spec(raw, kato)
 
 
+def test_a_body_nested_without_end_is_refused(kato):
+    body: dict = {}
+    for _ in range(5000):
+        body = {"env": body}
+
+    with pytest.raises(ConfigError, match="^nested deeper than 50 levels$"):
+        parse_spec({"id": "a", **body}, kato)
+
+
 def test_what_has_no_effect_is_told(kato):
     told = []
 

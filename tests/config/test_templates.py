@@ -7,7 +7,8 @@ import pytest
 from kato_manager import templates
 from kato_manager.config import services
 from kato_manager.errors import ConfigError
-from kato_processor.settings import SETTINGS, from_environment
+from kato_processor.environment import from_environment
+from kato_processor.settings import SETTINGS
 
 SHIPPED = sorted(Path(__file__).parents[2].joinpath("templates").glob("*.yaml"))
 

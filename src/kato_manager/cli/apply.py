@@ -52,7 +52,9 @@ def plan(
     """Show what apply would do, and why."""
     made = _planned(_manager(None), file, profile, env_file, prune=prune)
     if out:
-        _save(made, Path(out))
+        from kato_manager.cli.saved_plan import save
+
+        save(made, Path(out))
     _print_plan(made, format_)
     if detailed_exitcode and made.changes:
         raise typer.Exit(CHANGES_PENDING)
@@ -109,7 +111,9 @@ def apply(
     """
     manager = _manager(lock_timeout)
     if saved:
-        made = _saved(Path(saved), manager)
+        from kato_manager.cli.saved_plan import open_saved
+
+        made = open_saved(Path(saved), manager)
     else:
         made = _planned(manager, file, profile, env_file, prune=prune)
     if dry_run:
@@ -195,39 +199,6 @@ def _print_plan(made: "Plan", format_: Format) -> None:
         output.data(str(made))
     if made.leftover:
         output.talk(f"no longer named, --prune would stop: {', '.join(made.leftover)}")
-
-
-def _save(made: "Plan", path: Path) -> None:
-    """For the owner only: a plan holds the environment of its instances."""
-    from kato_manager import plan as planning
-
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(planning.to_document(made), file, indent=2, ensure_ascii=False)
-        file.write("\n")
-    output.talk(f"saved; carry it out with: kato apply {path}")
-
-
-def _saved(path: Path, manager: "Manager") -> "Plan":
-    """A saved plan; raises `Conflict` when what it was made from has changed."""
-    from kato_manager import plan as planning
-    from kato_manager.apply import observed
-    from kato_manager.errors import ConfigError, Conflict
-
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        hint = f"a file of instances is given with -f: kato apply -f {path}"
-        raise ConfigError(f"{path}: is no plan", hint=hint) from error
-    made = planning.from_document(data, str(path))
-    concerned = planning.ids(made)
-    recorded, words = observed(manager, concerned)
-    if planning.world(recorded, words, concerned) != made.world:
-        raise Conflict(
-            f"{path}: what the plan was made from has changed since",
-            hint="make it anew: kato plan -f FILE -o " + str(path),
-        )
-    return made
 
 
 def _carry_out(

@@ -5,6 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kato_manager.errors import ConfigError
+
+MAX_DEPTH = 50
+
 _NUMBER = re.compile(r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?")
 
 
@@ -54,15 +58,19 @@ def element(path: str, index: int) -> str:
     return f"{path}[{index}]"
 
 
-def from_plain(value: Any, place: Place, path: str = "") -> Node:
-    """A tree of plain Python or JSON data; numbers and booleans become the text that means them."""
+def from_plain(value: Any, place: Place, path: str = "", depth: int = 0) -> Node:
+    """A tree of plain Python or JSON data; numbers and booleans become the text that means them.
+
+    Raises `ConfigError` for what is nested deeper than any value can be.
+    """
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"{place}: nested deeper than {MAX_DEPTH} levels".removeprefix(": "))
     if isinstance(value, Mapping):
-        members = {
-            str(key): from_plain(v, place, member(path, str(key))) for key, v in value.items()
-        }
+        named = {str(key): (member(path, str(key)), one) for key, one in value.items()}
+        members = {key: from_plain(v, place, at, depth + 1) for key, (at, v) in named.items()}
         return Node(members, path, place)
     if isinstance(value, list | tuple):
-        elements = [from_plain(one, place, element(path, i)) for i, one in enumerate(value)]
+        elements = [from_plain(v, place, element(path, i), depth + 1) for i, v in enumerate(value)]
         return Node(elements, path, place)
     if value is None or isinstance(value, str):
         return Node(value, path, place)

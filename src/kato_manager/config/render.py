@@ -4,9 +4,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from kato_manager.config.canonical import LAUNCH_FIELDS
 from kato_manager.config.document import Document
 from kato_manager.config.node import Node
-from kato_manager.config.parse import LAUNCH_FIELDS
 from kato_manager.config.resolve import Resolved
 from kato_manager.model import Json, to_json
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
+from kato_manager.config.canonical import canonical, overlaid
 from kato_manager.config.expand import KEYS, Layer, expand
 from kato_manager.config.node import Node, shown
-from kato_manager.config.parse import build, canonical, overlaid
+from kato_manager.config.parse import build
 from kato_manager.config.problems import Problems
 from kato_manager.config.sections import Sections
 from kato_manager.config.template import Template, from_node
@@ -73,38 +74,34 @@ class Resolver:
         own = self._sections.entries[entry_id]
         layers = [*self._inherited(own, self._sections, MAX_EXTENDS), *own]
         top = _top(layers)
-        profiles = (
-            read(top["profiles"], tuple[str, ...], self._problems) if "profiles" in top else ()
-        )
+        profiles = self._profiles(top)
         for variant in expand(top, self._problems):
-            resolved = self._instance(entry_id, layers, {**top, **variant}, variant)
-            if resolved is not None:
-                yield dataclasses.replace(
-                    resolved, profiles=() if profiles is MISSING else profiles
-                )
+            below = self._below(entry_id, {**top, **variant})
+            above = Node(variant, own[-1].path, own[-1].place)
+            yield from self._instance(entry_id, [*below, *layers, above], profiles)
 
     def _instance(
-        self, entry_id: str, layers: list[Node], top: Layer, variant: Layer
-    ) -> Resolved | None:
-        below = self._below(entry_id, top)
-        template = self._template({**_top(below), **top}.get("template"))
+        self, entry_id: str, layers: list[Node], profiles: tuple[str, ...]
+    ) -> Iterator[Resolved]:
+        """One instance of an entry; none when there is no such template."""
+        template = self._template(_top(layers).get("template"))
         if template is None:
-            return None
-        entry = [self._canonical_layer(one, template) for one in [*below, *layers]]
-        own = Node({**top, **variant}, layers[-1].path, layers[-1].place)
-        changed = Node(variant, own.path, own.place)
-        entry.append(canonical(changed, template, self._problems))
-        merged = reduce(overlaid, entry)
-        spec = build(merged, template, self._problems)
-        return Resolved(spec=spec, entry=merged, template=template, entry_id=entry_id)
+            return
+        entry = reduce(overlaid, (self._canonical_layer(one, template) for one in layers))
+        spec = build(entry, template, self._problems)
+        yield Resolved(
+            spec=spec, entry=entry, template=template, entry_id=entry_id, profiles=profiles
+        )
+
+    def _profiles(self, top: Layer) -> tuple[str, ...]:
+        found = read(top["profiles"], tuple[str, ...], self._problems) if "profiles" in top else ()
+        return () if found is MISSING else tuple(found)
 
     def _below(self, entry_id: str, top: Layer) -> list[Node]:
         """The layers under an entry: shared, then its group."""
         sections = self._sections
-        names = [top.get("id"), top.get("group"), _top(sections.shared).get("group")]
-        expanded = names[0].value if names[0] else None
-        listed = sections.members.get(entry_id) or sections.members.get(str(expanded))
-        group = names[1] or listed or names[2]
+        listed = sections.members.get(entry_id) or sections.members.get(str(top["id"].value))
+        group = top.get("group") or listed or _top(sections.shared).get("group")
         below = list(sections.shared)
         if group is not None and isinstance(group.value, str):
             below += sections.groups.get(group.value, [])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 
-from kato_manager.config.parse import ALIASES, FIELDS, LAUNCH_FIELDS
+from kato_manager.config.canonical import ALIASES, FIELDS, LAUNCH_FIELDS
 from kato_manager.config.template import Setting, Template
 from kato_manager.config.values import fields_of
 from kato_manager.model import Json

@@ -18,12 +18,11 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from kato_manager.config.node import Node, Place, Source, element, member
+from kato_manager.config.node import MAX_DEPTH, Node, Place, Source, element, member
 from kato_manager.config.problems import Problems
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 60_000
-MAX_DEPTH = 50
 MAX_KEY_LENGTH = 500  # every path below a key repeats it
 NULL_WORDS = frozenset({"", "~", "null", "Null", "NULL"})
 
