@@ -33,6 +33,10 @@ class Phase(Enum):
     LINGER = auto()  # nothing anybody reads
 
 
+# Looking a member up in its class takes longer than a stat does, and a request does it ten times.
+_HEAD, _BODY, _WAIT, _TUNNEL, _LINGER = Phase
+
+
 class Client(asyncio.Protocol):
     """One connection of a client. It is the `Exchange` of its current request."""
 
@@ -73,7 +77,7 @@ class Client(asyncio.Protocol):
     def __init__(self, front: "Front") -> None:
         self.front = front
         self.transport: Any = None
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         self.deadline = NEVER
         self.route: Route | None = None
         self.pool: Pool | None = None
@@ -108,13 +112,13 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self.phase
-        if phase is Phase.HEAD:
+        if phase is _HEAD:
             self._read_heads(self._data + data if self._data else data)
-        elif phase is Phase.BODY:
+        elif phase is _BODY:
             self._read_body(data)
-        elif phase is Phase.TUNNEL:
+        elif phase is _TUNNEL:
             self._upstream.transport.write(data)  # type: ignore[union-attr]
-        elif phase is Phase.WAIT:
+        elif phase is _WAIT:
             self._data += data
             if len(self._data) > _PENDING_BYTES:
                 self.pause_reading()
@@ -122,13 +126,13 @@ class Client(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client may close its half and still wait for the answer."""
         self._half_closed = True
-        if self.phase is Phase.TUNNEL and self._upstream:
+        if self.phase is _TUNNEL and self._upstream:
             self._end_half(self._upstream.transport)
             return True
-        if self.phase is Phase.WAIT:
+        if self.phase is _WAIT:
             self.deadline = self.front.now + 1.0
             return True
-        if self.phase is Phase.BODY:
+        if self.phase is _BODY:
             self._cancel()
         return False
 
@@ -141,14 +145,14 @@ class Client(asyncio.Protocol):
         """The client does not want its answer any more."""
         upstream, self._upstream = self._upstream, None
         if upstream:
-            if self.phase is Phase.TUNNEL:
+            if self.phase is _TUNNEL:
                 upstream.exchange = None
                 upstream.transport.close()
             else:
                 upstream.cancel()
         self._status = self._status or _CLIENT_GONE
         self._account()
-        self.phase = Phase.LINGER
+        self.phase = _LINGER
 
     def pause_writing(self) -> None:
         if self._upstream:
@@ -172,13 +176,13 @@ class Client(asyncio.Protocol):
 
     def timed_out(self) -> None:
         """The deadline passed."""
-        if self.phase is Phase.WAIT and self._half_closed and self._status == 0:
+        if self.phase is _WAIT and self._half_closed and self._status == 0:
             self._probe()
-        elif self.phase is Phase.HEAD and not self._data:
+        elif self.phase is _HEAD and not self._data:
             self.transport.close()
-        elif self.phase is Phase.HEAD:
+        elif self.phase is _HEAD:
             self._refuse(_too_slow())
-        elif self.phase is Phase.BODY and self._status == 0:
+        elif self.phase is _BODY and self._status == 0:
             self._withdraw()
             self.answer(_too_slow())
         else:
@@ -193,7 +197,7 @@ class Client(asyncio.Protocol):
     def drain(self) -> None:
         """Finish what is in flight, begin nothing."""
         self._keep_alive = False
-        if self.phase is Phase.HEAD and not self._data:
+        if self.phase is _HEAD and not self._data:
             self.transport.close()
 
     # Requests in
@@ -201,7 +205,7 @@ class Client(asyncio.Protocol):
     def _read_heads(self, data: bytes) -> None:
         self._is_reading = True
         kept, self._data = bool(self._data), b""
-        while self.phase is Phase.HEAD and data:
+        while self.phase is _HEAD and data:
             if data[0] == _CR and data[:2] in _EMPTY_LINE:
                 if data == b"\r":
                     self._data = data
@@ -214,7 +218,7 @@ class Client(asyncio.Protocol):
                 break
             self._data = data[end + 4 :]
             self._begin(data[: end + 4])
-            if self.phase is Phase.HEAD:
+            if self.phase is _HEAD:
                 kept, data, self._data = False, self._data, b""
         self._is_reading = False
 
@@ -272,9 +276,9 @@ class Client(asyncio.Protocol):
 
     def _expect_body(self, request: Request) -> None:
         self.deadline = NEVER
-        self.phase = Phase.WAIT
+        self.phase = _WAIT
         if not self.sent_completely:
-            self.phase = Phase.BODY
+            self.phase = _BODY
             self._left = request.length
             self._chunks = Chunks() if request.chunked else None
             self.pause_reading()  # until there is somebody to pass it to
@@ -335,7 +339,7 @@ class Client(asyncio.Protocol):
         self.deadline = NEVER
         self.sent_completely = True
         self._chunks = None
-        self.phase = Phase.WAIT
+        self.phase = _WAIT
 
     def _withdraw(self) -> None:
         upstream, self._upstream = self._upstream, None
@@ -350,7 +354,7 @@ class Client(asyncio.Protocol):
             return
         self._upstream = upstream
         upstream.send(self, self.head_for(self.route))
-        if self.phase is Phase.BODY:
+        if self.phase is _BODY:
             data, self._data = self._data, b""
             if data:
                 self._read_body(data)
@@ -475,18 +479,18 @@ class Client(asyncio.Protocol):
 
     def broke_off(self, detail: str) -> None:
         self._upstream = None
-        if self.phase is not Phase.TUNNEL:
+        if self.phase is not _TUNNEL:
             self._trouble = detail
             self.front.failed(self)
         self._account()
-        if self._wraps or self.phase is Phase.TUNNEL or not self.request.http_10:
+        if self._wraps or self.phase is _TUNNEL or not self.request.http_10:
             self.transport.close()  # its missing end tells the client
         else:
             self.transport.abort()
 
     def switched(self, response: Response, first: bytes) -> None:
         self._status = response.status
-        self.phase = Phase.TUNNEL
+        self.phase = _TUNNEL
         self.deadline = NEVER
         if self.route:
             self.front.counters.websocket(self.route.id, 1)
@@ -555,7 +559,7 @@ class Client(asyncio.Protocol):
         if self._half_closed:
             self.transport.close()
         elif self._keep_alive:
-            self.phase = Phase.HEAD
+            self.phase = _HEAD
             self.deadline = self.front.now + self.front.limits.idle_s
             if not self._is_reading and self._data:
                 data, self._data = self._data, b""
@@ -567,7 +571,7 @@ class Client(asyncio.Protocol):
             self.transport.close()
 
     def _linger(self) -> None:
-        self.phase = Phase.LINGER
+        self.phase = _LINGER
         self.deadline = self.front.now + _LINGER_S
         self._data = b""
         self.transport.write_eof()
@@ -577,7 +581,7 @@ class Client(asyncio.Protocol):
         if not self._answered:
             self._answered = True
             self._leave()
-            if self.phase is Phase.TUNNEL and self.route:
+            if self.phase is _TUNNEL and self.route:
                 self.front.counters.websocket(self.route.id, -1)
             self.front.account(
                 self,
@@ -607,6 +611,8 @@ _UNREAD = Request(
     chunked=False,
     upgrade=False,
     wants_html=False,
+    origin=b"",
+    is_cross_site=False,
     request_id=b"",
     forwarded_for=b"",
     lines=b"",

@@ -49,6 +49,8 @@ class Request:
     chunked: bool
     upgrade: bool
     wants_html: bool
+    origin: bytes
+    is_cross_site: bool  # a browser says that a page of another site caused it
     request_id: bytes  # empty: the client sent none that can be kept
     forwarded_for: bytes
     lines: bytes  # the header lines that go on to the instance
@@ -147,6 +149,8 @@ def _understood(parser: httptools.HttpRequestParser, reader: _Reader) -> Request
         chunked=chunked,
         upgrade=bool(upgrade),
         wants_html=b"text/html" in _joined(pairs, b"accept"),
+        origin=_joined(pairs, b"origin"),
+        is_cross_site=_joined(pairs, b"sec-fetch-site") == b"cross-site",
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else b"",
         forwarded_for=_joined(pairs, b"x-forwarded-for"),
         lines=_lines(reader.pairs, pairs, options, length=length, chunked=chunked)

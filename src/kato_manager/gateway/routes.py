@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
 from kato_manager import names
@@ -44,11 +44,11 @@ class Group:
     policy: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """Where a request goes. `path` is what the target is asked for, raw, query included.
+class Match(NamedTuple):
+    """Where a request goes; a tuple, since each request makes one.
 
-    `target` None means the gateway itself; `prefix` is what was taken away.
+    `path` is what the target is asked for, raw, query included. `target` None means the gateway
+    itself; `prefix` is what was taken away.
     """
 
     target: Route | Group | None

@@ -7,6 +7,7 @@ in Host. Programs send neither Origin nor foreign hosts and notice nothing.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.requests import Request, hostname
@@ -27,15 +28,14 @@ class Security:
     def check(self, request: Request) -> None:
         """Raise the `Problem` that refuses the request."""
         self._check_host(request)
-        origin = request.value(b"origin")
-        if origin:
-            self._check_origin(request, origin)
-        elif request.value(b"sec-fetch-site") == b"cross-site":
+        if request.origin:
+            self._check_origin(request, request.origin)
+        elif request.is_cross_site:
             self._check_navigation(request)
 
     def _check_host(self, request: Request) -> None:
         name = request.hostname
-        if not name or name in self.hosts or _LOOPBACK.fullmatch(name):
+        if not name or _is_loopback(name) or name in self.hosts:
             return
         if self.is_public and _ADDRESS.fullmatch(name):
             return
@@ -72,9 +72,14 @@ class Security:
         )
 
 
+@lru_cache(maxsize=256)
+def _is_loopback(name: bytes) -> bool:
+    return _LOOPBACK.fullmatch(name) is not None
+
+
 def trusted(hosts: list[str], origins: list[str], *, listen: str) -> Security:
     """The rules for a gateway that listens on `listen`."""
-    is_public = not _LOOPBACK.fullmatch(listen.encode())
+    is_public = not _is_loopback(listen.encode())
     return Security(
         hosts=frozenset(hostname(host.encode()) for host in hosts),
         origins=frozenset(origin.rstrip("/").lower().encode() for origin in origins),
