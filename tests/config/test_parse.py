@@ -47,7 +47,7 @@ def test_a_body_nested_without_end_is_refused(kato):
     for _ in range(5000):
         body = {"env": body}
 
-    with pytest.raises(ConfigError, match="^nested deeper than 50 levels$"):
+    with pytest.raises(ConfigError, match=r"^nested deeper than 50 levels$"):
         parse_spec({"id": "a", **body}, kato)
 
 
