@@ -37,4 +37,4 @@ def logs(
     with suppress(InstanceNotFound):  # a log outlives its entry
         chosen = select(manager.registry.read(), [instance])[0].id
     for line in manager.logs(chosen, tail=tail, follow=follow):
-        output.data(line)
+        output.data(line, at_once=follow)

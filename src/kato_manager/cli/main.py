@@ -88,6 +88,8 @@ def run(arguments: Sequence[str]) -> int:
         # Every usage error shows itself; the class that says so is private to typer.
         problem.show()  # type: ignore[attr-defined]
         return USAGE
+    if code == INTERRUPTED:  # how typer tells of Ctrl-C
+        output.talk("interrupted")
     return code if isinstance(code, int) else 0
 
 

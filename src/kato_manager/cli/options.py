@@ -1,12 +1,15 @@
 """Flags that several commands share, and the completion of their values."""
 
 import os
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from kato_manager.errors import KatoError
 from kato_manager.registry import Registry
+from kato_manager.registry_file import Instances
 from kato_manager.settings import Settings
 
 
@@ -17,13 +20,18 @@ class Format(StrEnum):
 
 def complete_ids(incomplete: str) -> list[str]:
     """Ids that begin so; from the registry alone, no engine is asked."""
-    instances = Registry(Settings.from_environ(os.environ).home).read()
-    return [one for one in instances if one.startswith(incomplete)]
+    return [one for one in _recorded() if one.startswith(incomplete)]
+
+
+def _recorded() -> Instances:
+    """What there is to complete; trouble is for the command to tell, not for a line half typed."""
+    with suppress(KatoError, OSError):
+        return Registry(Settings.from_environ(os.environ).home).read()
+    return Instances()
 
 
 def complete_groups(incomplete: str) -> list[str]:
-    instances = Registry(Settings.from_environ(os.environ).home).read()
-    groups = {instance.spec.group for instance in instances.values()} - {""}
+    groups = {instance.spec.group for instance in _recorded().values()} - {""}
     return sorted(one for one in groups if one.startswith(incomplete))
 
 

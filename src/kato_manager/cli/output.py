@@ -26,9 +26,14 @@ _COLOURS = {
 }
 
 
-def data(text: str) -> None:
-    """A line of the answer."""
-    print(text)  # noqa: T201 - this is where output happens
+def data(text: str, *, at_once: bool = False) -> None:
+    """A line of the answer; ends the command, well, when its reader has gone."""
+    try:
+        print(text, flush=at_once)  # noqa: T201 - this is where output happens
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go, and must not show as a traceback at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def talk(text: str) -> None:
@@ -44,7 +49,7 @@ def document(name: str, values: Any) -> None:
 def lines(values: Iterable[Any]) -> None:
     """A stream of JSON, an object a line, each visible at once."""
     for value in values:
-        print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201
+        data(json.dumps(value, ensure_ascii=False), at_once=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False) -> None:
