@@ -31,6 +31,7 @@ ECHO = ("{python}", "-I", "-S", str(HERE / "echo_processor.py"), "--id", "{id}")
 BLOCK = 40
 BLOCKS = range(10_000, 30_000, BLOCK)  # below the ephemeral ports, above what services use
 DEADLINE_S = 30.0
+_NOT_OURS = ("KATO_", "PYTHON")  # users have neither of those that a test run may have
 ECHO_TEMPLATE = """\
 command: [{command}]
 listen: {listen}
@@ -62,10 +63,11 @@ class Home:
     gateway_port: int
     environ: dict[str, str] = field(default_factory=dict)
     _managers: list[Manager] = field(default_factory=list)
+    _commands: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.environ = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("KATO_")},
+            **{key: value for key, value in os.environ.items() if not key.startswith(_NOT_OURS)},
             "KATO_HOME": str(self.path),
             "KATO_PORT_RANGE": f"{self.ports.start}-{self.ports.stop - 1}",
             "KATO_GATEWAY_PORT": str(self.gateway_port),
@@ -121,7 +123,7 @@ class Home:
 
     def spawn(self, *words: str, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Begin a command; the caller waits for it."""
-        return subprocess.Popen(
+        command = subprocess.Popen(
             [KATO, *words],
             env={**self.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -129,6 +131,8 @@ class Home:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._commands.append(command)
+        return command
 
     def ids(self) -> list[str]:
         return [one["id"] for one in self.kato("list", "--format", "json").json["instances"]]
@@ -147,6 +151,10 @@ class Home:
         return not entries and not self.processes() and not self.listening()
 
     def close(self) -> None:
+        for command in self._commands:
+            command.kill()
+            with suppress(ValueError):  # its streams were read to their end
+                command.communicate()
         while pids := self.processes():
             for pid in pids:
                 with suppress(ProcessLookupError):
