@@ -5,7 +5,7 @@ from subprocess import run
 
 import pytest
 
-from kato_manager.errors import RuntimeUnavailable
+from kato_manager.errors import ConfigError, RuntimeUnavailable
 from kato_manager.runtimes import engine
 from kato_manager.runtimes.engine import Engine
 
@@ -41,13 +41,28 @@ def test_podmans_socket_is_taken_where_docker_has_none(monkeypatch, there):
 def test_silence_names_the_address_and_what_helps(tmp_path):
     silent = Engine(f"unix://{tmp_path}/nobody.sock")
 
-    with pytest.raises(RuntimeUnavailable, match=r"nobody\.sock") as raised:
+    with pytest.raises(
+        RuntimeUnavailable, match=r"nobody\.sock: No such file or directory$"
+    ) as raised:
         silent.check()
 
     assert raised.value.hint == (
         "start it (systemctl start docker), name another (DOCKER_HOST=unix:///path),"
         " or do without: --runtime local"
     )
+
+
+def test_certificates_that_are_not_there_are_a_mistake_of_the_configuration(tmp_path):
+    environ = {"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_CERT_PATH": str(tmp_path / "none")}
+
+    with pytest.raises(ConfigError, match="DOCKER_CERT_PATH: "):
+        Engine(environ=environ).check()
+
+
+@pytest.mark.parametrize("host", ["nonsense", "tcp://127.0.0.1:1", "unix:///"])
+def test_an_address_without_an_engine_is_silence(host):
+    with pytest.raises(RuntimeUnavailable, match=host):
+        Engine(environ={"DOCKER_HOST": host}).check()
 
 
 def test_the_sdk_is_loaded_only_when_an_engine_is_asked():

@@ -23,6 +23,11 @@ NETWORK = "kato-network"
 DOCKER_SOCKET = "unix:///var/run/docker.sock"
 ANSWER_TIMEOUT_S = 120
 MAX_CONNECTIONS = 64
+_SILENT = (
+    "start it (systemctl start docker), name another (DOCKER_HOST=unix:///path),"
+    " or do without: --runtime local"
+)
+_DENIED = "join its group (sudo usermod -aG docker $USER, then log in again), or: --runtime local"
 
 
 class Engine:
@@ -82,10 +87,12 @@ class Engine:
             raise self.unavailable(error) from error
 
     def unavailable(self, error: Exception) -> RuntimeUnavailable:
+        cause = _root_cause(error)
+        denied = isinstance(cause, PermissionError)
+        reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         return RuntimeUnavailable(
-            f"no container engine answers at {self.endpoint}: {_root_cause(error)}",
-            hint="start it (systemctl start docker), name another (DOCKER_HOST=unix:///path),"
-            " or do without: --runtime local",
+            f"no container engine answers at {self.endpoint}: {reason or type(cause).__name__}",
+            hint=_DENIED if denied else _SILENT,
         )
 
     def create(self, name: str, request: Mapping[str, Any]) -> str:
@@ -133,11 +140,15 @@ class Engine:
     def _parameters(self) -> dict[str, Any]:
         """How to reach the engine, as the SDK's arguments."""
         from docker.context import ContextAPI
+        from docker.errors import DockerException
         from docker.utils import kwargs_from_env
 
         if self._endpoint:
             return {"base_url": self._endpoint}
-        given: dict[str, Any] = dict(kwargs_from_env({"DOCKER_HOST": "", **self._environ}))
+        try:
+            given: dict[str, Any] = dict(kwargs_from_env({"DOCKER_HOST": "", **self._environ}))
+        except DockerException as error:
+            raise ConfigError(f"DOCKER_CERT_PATH: {error}") from error
         if "base_url" not in given:
             given = {**self._from_context(ContextAPI), **given}
         if given["base_url"] == DOCKER_SOCKET and not _is_there(DOCKER_SOCKET):
@@ -176,7 +187,7 @@ def explanation(error: "APIError") -> str:
     return str(error.explanation or error)
 
 
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return str(error) or type(error).__name__
+def _root_cause(error: BaseException) -> BaseException:
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error
