@@ -4,6 +4,7 @@ Readers never lock and never write: a write puts a whole new file in place, so a
 or the new one. `instances.json.bak` equals the last good write.
 """
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -142,5 +143,6 @@ class Registry:
 
     def _quarantine(self) -> None:
         aside = self.path.with_name(f"{self.path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-        self.path.rename(aside)
+        # A copy: should the disk be full now, the damaged file still says what there was.
+        shutil.copy2(self.path, aside)
         self._on_note(f"the damaged registry is kept as {aside}")
