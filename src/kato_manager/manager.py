@@ -292,7 +292,9 @@ class Manager:
 
     def _as_wished(self, running: Instance, spec: InstanceSpec) -> Instance:
         changed = differences(running.spec, spec)
-        if blocking := [str(one) for one in changed if one.needs_restart]:
+        # The environment a program is launched with only repeats its settings.
+        said = [one for one in changed if one.name != "launch.environment"] or changed
+        if blocking := [str(one) for one in said if one.needs_restart]:
             raise Conflict(
                 f"instance {running.id!r} runs with other settings: {', '.join(blocking)}",
                 hint=f"kato restart {running.id} with the same options changes them",
