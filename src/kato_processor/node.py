@@ -52,8 +52,6 @@ class Node:
     def _current(self) -> Iterator[Index]:
         """The index, brought up to date with what other processes have learned."""
         with self._lock:
-            self.access_count += 1
-            self.last_accessed = time.time()
             version = self._storage.data_version()
             if version != self._seen_version:
                 self._catch_up()

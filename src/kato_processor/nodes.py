@@ -1,6 +1,7 @@
 """All nodes of a data folder: opened on first use, the longest unused closed beyond a limit."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,14 @@ class Nodes:
 
     @contextmanager
     def using(self, node_id: str) -> Iterator[Node]:
-        """The node, kept open meanwhile."""
+        """The node, kept open meanwhile; counts as an access."""
+        with self._held(node_id) as node:
+            node.access_count += 1
+            node.last_accessed = time.time()
+            yield node
+
+    @contextmanager
+    def _held(self, node_id: str) -> Iterator[Node]:
         with self._lock:
             node = self._open.get(node_id)
             if node is None:
@@ -49,6 +57,14 @@ class Nodes:
     def exists(self, node_id: str) -> bool:
         """Whether the node has a file; looking never makes one."""
         return (self.folder / node_file(node_id)).exists()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Patterns, symbols and bytes of every open node."""
+        counted = {}
+        for node in self.open_nodes():
+            with self._held(node.node_id) as held:
+                counted[node.node_id] = held.counts()
+        return counted
 
     def open_nodes(self) -> list[Node]:
         with self._lock:

@@ -139,8 +139,9 @@ class Processor:
     def settled(self, session_id: str) -> Session:
         """The session, its lessons learned even if whoever took them out has died."""
         session = self.sessions.read(session_id, operation=True)
-        with self.nodes.using(session.workspace.node_id) as node:
-            self._settle(session.workspace, node)
+        if session.workspace.lessons:
+            with self.nodes.using(session.workspace.node_id) as node:
+                self._settle(session.workspace, node)
         return session
 
     def _context(self, workspace: Workspace, node: Node) -> Context:

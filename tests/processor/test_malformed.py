@@ -197,6 +197,7 @@ def _is_in_shape(answer: Any) -> bool:
         ("GET", "/sessions/nope/nothing/here"),
         ("PATCH", "/sessions/nope/stm"),
         ("DELETE", "/sessions/nope"),
+        ("POST", "/sessions/nope/extend?ttl_seconds=x"),
         ("POST", "/sessions/a%20b/learn"),
         ("GET", "/sessions/%F0%9F%98%80/stm"),
         ("GET", "/sessions/" + "x" * 2_000 + "/stm"),

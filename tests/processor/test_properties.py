@@ -2,24 +2,22 @@
 
 import difflib
 import math
-import tempfile
+from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from kato_processor import metrics
+from kato_processor import metrics, recalling
+from kato_processor.index import Index
 from kato_processor.matching import Events, align, blocks, cut, flat, positions
 from kato_processor.memory import KEPT_ENTRIES, Memory, Observation, event_of, window
 from kato_processor.naming import node_file, pattern_hash
-from kato_processor.node import Node
 from kato_processor.prediction import Recall
 from kato_processor.settings import effective
 from kato_processor.steps import Context, observe
-from kato_processor.storage import Batch
 
 SYMBOLS = st.sampled_from("abcdefg")
 TOKENS = st.lists(SYMBOLS, max_size=14)
@@ -27,27 +25,19 @@ EVENT = st.lists(SYMBOLS, min_size=1, max_size=3)
 PATTERN = st.lists(EVENT, min_size=1, max_size=6)
 PATTERNS = st.lists(PATTERN, min_size=1, max_size=8)
 ANY_TEXT = st.text(max_size=8)
-FEW = settings(max_examples=60, deadline=None)
-
-
-def taught(patterns: list[Events], folder: str) -> Node:
-    node = Node("properties", Path(folder) / "node.db")
-    memory = Memory()
-    lessons = []
-    for events in patterns:
-        memory.events = events
-        lessons.append(memory.learn())
-    node.learn(Batch(learner="test", number=1, lessons=lessons), 5)
-    return node
+FEW = settings(max_examples=80, deadline=None)
 
 
 def recalled(patterns: list[Events], memory: Events, **config: Any) -> Recall:
-    with tempfile.TemporaryDirectory() as folder:
-        node = taught(patterns, folder)
-        try:
-            return node.predict(memory, effective(config))
-        finally:
-            node.close()
+    index = Index()
+    times = Counter(str(events) for events in patterns if len(flat(events)) > 1)
+    for row, events in enumerate(patterns, 1):
+        if frequency := times[str(events)]:
+            name = pattern_hash(events)
+            index.put(row=row, name=name, events=events, frequency=frequency, emotives=[])
+    return recalling.recalled(
+        index, memory, effective(config), trained={}, affinity_of=lambda _symbol: {}
+    )
 
 
 @given(TOKENS, TOKENS)

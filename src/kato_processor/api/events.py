@@ -1,5 +1,6 @@
 """Session events over WebSocket. Source: KATO contract 1.7."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 Json = dict[str, Any]
+PATIENCE_S = 1.0
 
 
 def iso(at_s: float) -> str:
@@ -14,7 +16,7 @@ def iso(at_s: float) -> str:
 
 
 class Events:
-    """The clients of this process; a client that cannot be reached is dropped."""
+    """The clients of this process; one that cannot be reached or does not read is dropped."""
 
     def __init__(self) -> None:
         self._clients: set[WebSocket] = set()
@@ -43,8 +45,9 @@ class Events:
         text = _event(event_type, data, datetime.now(UTC))
         for client in list(self._clients):
             try:
-                await client.send_text(text)
-            except (WebSocketDisconnect, RuntimeError, OSError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await client.send_text(text)
+            except (WebSocketDisconnect, RuntimeError, OSError):  # TimeoutError is an OSError
                 self._clients.discard(client)
 
 

@@ -44,9 +44,7 @@ async def metrics(request: Request) -> Reply:
     monitor.sample()
     active = await context.run(processor.sessions.count)
     per_minute = monitor.per_minute()
-    nodes = await context.run(
-        lambda: {node.node_id: node.counts() for node in processor.nodes.open_nodes()}
-    )
+    nodes = await context.run(processor.nodes.counts)
     return Reply(
         {
             "timestamp": time.time(),
@@ -156,9 +154,7 @@ async def concurrency(request: Request) -> Reply:
 async def cache_stats(request: Request) -> Reply:
     """Every open node is held in memory: there is no cache that could miss."""
     context = context_of(request)
-    counts = await context.run(
-        lambda: [node.counts() for node in context.processor.nodes.open_nodes()]
-    )
+    counts = (await context.run(context.processor.nodes.counts)).values()
     patterns = sum(count["patterns"] for count in counts)
     symbols = sum(count["symbols"] for count in counts)
     performance: dict[str, Any] = {

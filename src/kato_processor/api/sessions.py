@@ -1,5 +1,6 @@
 """Routes of sessions. Source: KATO contract 1.3 and the session guide."""
 
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -87,8 +88,6 @@ async def delete(request: Request) -> Reply:
     if not await context.in_line(session_id, context.processor.sessions.delete, session_id):
         raise session_not_found(session_id)
     context.monitor.deleted()
-    import time
-
     gone = {"session_id": session_id, "destroyed_at": iso(time.time())}
     await context.events.tell("session.destroyed", gone | {"reason": "explicit_delete"})
     return Reply({"status": "deleted", "session_id": session_id})
@@ -184,10 +183,15 @@ def _not_an_object(value: Any) -> Json:
 
 
 async def extend(request: Request) -> Reply:
-    processor = context_of(request).processor
-    ttl_s = query_int(request, "ttl_seconds", DEFAULT_EXTENSION_S)
-    if ttl_s > bodies.MAX_TTL_S:
-        raise refused(422, f"ttl_seconds: at most {bodies.MAX_TTL_S}")
-    await on_session(request, lambda session_id: processor.sessions.extend(session_id, ttl_s))
+    sessions = context_of(request).processor.sessions
+
+    def work(session_id: str) -> int:
+        ttl_s = query_int(request, "ttl_seconds", DEFAULT_EXTENSION_S)
+        if ttl_s > bodies.MAX_TTL_S:
+            raise refused(422, f"ttl_seconds: at most {bodies.MAX_TTL_S}")
+        sessions.extend(session_id, ttl_s)
+        return ttl_s
+
+    ttl_s = await on_session(request, work)
     session_id = request.path_params["session_id"]
     return Reply({"status": "extended", "session_id": session_id, "ttl_seconds": ttl_s})
