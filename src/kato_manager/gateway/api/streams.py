@@ -113,13 +113,12 @@ class Followers:
         def read() -> None:
             try:
                 for line in opened():
-                    if stream.is_over:
+                    if stream.is_over or not _tell(loop, self._take, instance_id, stream, line):
                         break
-                    loop.call_soon_threadsafe(self._take, instance_id, stream, line)
             except (KatoError, OSError) as error:
                 say(f"log of {instance_id}: {error}")
             finally:
-                loop.call_soon_threadsafe(self._end, instance_id, stream)
+                _tell(loop, self._end, instance_id, stream)
 
         threading.Thread(target=read, name=f"log {instance_id}", daemon=True).start()
 
@@ -134,6 +133,15 @@ class Followers:
         stream.end()
         if self._streams.get(instance_id) is stream:
             del self._streams[instance_id]
+
+
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *values: Any) -> bool:
+    """Have the loop's thread call it; False when the loop is over."""
+    try:
+        loop.call_soon_threadsafe(function, *values)
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _numbered(
