@@ -227,6 +227,6 @@ def _from_json(data: Mapping[str, Json]) -> Step:
     )
 
 
-def ids(plan: Plan) -> frozenset[str]:
+def concerned(plan: Plan) -> frozenset[str]:
     """Every instance the plan was decided from."""
     return frozenset(step.id for step in plan.steps) | frozenset(plan.leftover)

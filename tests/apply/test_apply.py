@@ -288,6 +288,18 @@ def test_the_second_ctrl_c_ends_at_once_and_the_next_command_settles(home, file)
     assert len(home.processes()) == 1
 
 
+def test_what_starts_on_demand_is_declared_once_and_then_left_to_the_gateway(home, file):
+    write(file, "{id: a, start: on-demand}")
+
+    first = apply(home, file)
+    second = apply(home, file)
+
+    assert (first.code, first.out.split()[:2]) == (0, ["declared", "a"])
+    assert (second.out, second.err) == ("", "1 unchanged\n")
+    assert home.document["instances"]["a"]["status"] == "stopped"
+    assert home.processes() == []
+
+
 def test_any_http_server_is_an_instance(home):
     example = Path(__file__).parents[2] / "examples" / "web.yaml"
 

@@ -63,5 +63,6 @@ def line(outcome: Outcome, width: int) -> str:
         return f"{outcome.result:<8}  {outcome.step.id:<{width}}  {reason}"
     is_served = outcome.instance is not None and outcome.step.action is not Action.STOP
     url = f"{outcome.instance.url}  " if is_served and outcome.instance else ""
-    word = _PAST[outcome.step.action]
+    spec = outcome.step.spec
+    word = "declared" if spec and spec.start == "on-demand" else _PAST[outcome.step.action]
     return f"{word:<8}  {outcome.step.id:<{width}}  {url}{outcome.duration_s:.1f} s"

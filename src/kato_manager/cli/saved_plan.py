@@ -30,9 +30,9 @@ def open_saved(path: Path, manager: Manager) -> Plan:
         hint = f"a file of instances is given with -f: kato apply -f {path}"
         raise ConfigError(f"{path}: is no plan", hint=hint) from error
     made = planning.from_document(data, str(path))
-    concerned = planning.ids(made)
-    recorded, words = observed(manager, concerned)
-    if planning.world(recorded, words, concerned) != made.world:
+    about = planning.concerned(made)
+    recorded, words = observed(manager, about)
+    if planning.world(recorded, words, about) != made.world:
         raise Conflict(
             f"{path}: what the plan was made from has changed since",
             hint="make it anew: kato plan -f FILE -o " + str(path),
