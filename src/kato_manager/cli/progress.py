@@ -63,6 +63,7 @@ def line(outcome: Outcome, width: int) -> str:
         return f"{outcome.result:<8}  {outcome.step.id:<{width}}  {reason}"
     is_served = outcome.instance is not None and outcome.step.action is not Action.STOP
     url = f"{outcome.instance.url}  " if is_served and outcome.instance else ""
-    spec = outcome.step.spec
-    word = "declared" if spec and spec.start == "on-demand" else _PAST[outcome.step.action]
+    spec, action = outcome.step.spec, outcome.step.action
+    is_declared = action is Action.START and spec is not None and spec.start == "on-demand"
+    word = "declared" if is_declared else _PAST[action]
     return f"{word:<8}  {outcome.step.id:<{width}}  {url}{outcome.duration_s:.1f} s"
