@@ -56,7 +56,7 @@ class Keeper:
             steady_s=tuning.restart_steady_s,
         )
         self._crashes = Crashes(manager, policy, on_exit=self._exited)
-        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._busy: dict[str, asyncio.Task[str]] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -72,8 +72,9 @@ class Keeper:
                 task.cancel()
 
     async def _every(self, interval_s: float, step: Callable[[], Awaitable[None]]) -> None:
+        said = ""
         while True:
-            await _told(step())
+            said = await _told(step(), said)
             await asyncio.sleep(interval_s)
 
     async def _follow(self) -> None:
@@ -126,11 +127,15 @@ def _is_settled(instance: Instance) -> bool:
     return instance.status is Status.RUNNING and instance.operation is None
 
 
-async def _told(work: Awaitable[None]) -> None:
+async def _told(work: Awaitable[None], said: str = "") -> str:
+    """Do it; an error that was not said before goes to the log, and is what is returned."""
     try:
         await work
     except (KatoError, OSError) as error:
-        say(str(error))
+        if str(error) != said:
+            say(str(error))
+        return str(error)
+    return ""
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.request import Request, urlopen
 
@@ -12,7 +13,7 @@ import hypothesis
 import pytest
 import schemathesis
 
-from homes import Home, new_home, wait_until
+from homes import Home, is_served, new_home, wait_until
 from kato_manager.gateway import lifecycle, token
 
 ENDLESS = {"/api/events", "/api/instances/{word}/logs"}
@@ -274,3 +275,26 @@ def test_no_generated_request_is_a_server_error(running):
 
     assert len(tried) == 14
     assert ask(running, "GET", "/status")[0] == 200
+
+
+def test_an_open_websocket_keeps_an_idle_instance_up(running):
+    port = start(running, id="talk", template="kato", start="on-demand", idle_timeout_s=1)[
+        "api_port"
+    ]
+
+    def status():
+        return ask(running, "GET", "/api/instances/talk")[1]["instance"]["status"]
+
+    with socket.create_connection(("127.0.0.1", running.gateway_port), 60) as connection:
+        connection.sendall(
+            b"GET /talk/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
+        idle_for_long_s = time.monotonic() + 2.5
+        wait_until(lambda: time.monotonic() > idle_for_long_s)
+        assert status() == "running"
+
+    wait_until(lambda: status() == "stopped")
+    assert not is_served(port)

@@ -185,7 +185,8 @@ def test_a_body_beyond_the_limit_is_413(api):
 def test_the_document_describes_every_path(api):
     document = api.get("/api/openapi.json").json()
 
-    assert set(document["paths"]) == {
+    own = {one for one in document["paths"] if one.startswith(("/api/", "/status"))}
+    assert own == {
         "/api/instances",
         "/api/instances/{word}",
         "/api/instances/{word}/start",

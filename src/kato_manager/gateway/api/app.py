@@ -2,8 +2,9 @@
 
 from importlib import metadata
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
+from fastapi.security import HTTPBearer
 
 from kato_manager.gateway import metrics
 from kato_manager.gateway.api import (
@@ -20,14 +21,16 @@ from kato_manager.gateway.metrics import Collected
 from kato_manager.gateway.sessions import failures
 from kato_manager.gateway.sessions import router as sessions
 
-ROUTERS: tuple[APIRouter, ...] = (
-    instances.router,
-    streams.router,
-    declared.router,
-    overview.router,
-    internal.router,
-    sessions.router,
+# `Access` decides; here it is only said, so that the page of the documentation can send the token.
+_BEARER = HTTPBearer(auto_error=False, description="$KATO_HOME/gateway/token of the gateway")
+_CONTROL = APIRouter(
+    dependencies=[Depends(_BEARER)],
+    responses={"default": errors.DESCRIBED, 422: errors.DESCRIBED},
 )
+for _router in (instances.router, streams.router, declared.router, overview.router):
+    _CONTROL.include_router(_router)
+
+ROUTERS: tuple[APIRouter, ...] = (_CONTROL, internal.router, sessions.router)
 
 
 def create_app(context: Context) -> FastAPI:

@@ -23,6 +23,28 @@ STATUS_CODES: Mapping[type[errors.KatoError], int] = {
     errors.RegistryReadOnly: 409,
     errors.KatoError: 500,
 }
+# How OpenAPI shows any error.
+DESCRIBED: dict[str, Any] = {
+    "description": "A problem (RFC 9457), with a code for programs",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail", "code", "error"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "code": {"type": "string"},
+                    "hint": {"type": "string"},
+                    "problems": {"type": "array", "items": {"type": "string"}},
+                    "error": {"type": "object"},
+                },
+            }
+        }
+    },
+}
 _RETRY_AFTER_S = {423: 1, 503: 5, 504: 5}
 
 
