@@ -308,6 +308,19 @@ def test_bytes_after_an_answer_never_reach_the_next_request(front, play) -> None
     assert len(server.connections) == 2
 
 
+def test_pipelined_requests_share_a_connection_that_answers_in_one_piece(front, play) -> None:
+    server = play(answering(OK))
+
+    with front.connect() as connection:
+        connection.sendall(GET * 5)
+        stream = b""
+        while stream.count(b"\r\n\r\nok") < 5:
+            stream += read_until(connection, b"ok")
+
+    assert stream.count(b"HTTP/1.1 200 OK\r\n") == 5
+    assert len(server.connections) == 1
+
+
 def test_connections_to_an_instance_are_kept(front, play) -> None:
     server = play(answering(OK))
 
@@ -789,3 +802,34 @@ def test_a_draining_front_finishes_and_accepts_nobody(tmp_path) -> None:
     server.close()
 
     assert (headers["connection"], body) == ("close", b"ok")
+
+
+def test_a_connection_that_served_a_slow_client_serves_the_next(front, play) -> None:
+    """The client's pace pauses the instance's connection; it must not stay paused in the pool."""
+    size = 3 * MEGABYTE
+    server = play(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size))
+
+    with front.connect() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        slow.sendall(GET)
+        time.sleep(0.3)  # the pace of the client is what is tested
+        status, _, body = read_response(slow)
+    again, _, _ = front.get("/a/x")
+
+    assert (status, len(body), again) == (200, size, 200)
+    assert len(server.connections) == 1
+
+
+def test_a_half_closed_client_gets_a_stream_to_its_end(front, play) -> None:
+    def script(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        time.sleep(2.0)  # longer than the wait for a client that is gone
+        connection.sendall(b"k")
+
+    play(script)
+
+    with front.connect() as connection:
+        connection.sendall(GET)
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection).endswith(b"\r\n\r\nok")

@@ -2,7 +2,7 @@
 
 import httptools
 
-from kato_manager.gateway.requests import HEAD_END
+from kato_manager.gateway.grammar import HEAD_END
 
 _HEAD = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 _FORBIDDEN_TRAILERS = frozenset(

@@ -2,29 +2,32 @@
 
 import asyncio
 import itertools
-import json
 import os
 import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kato_manager.errors import KatoError
-from kato_manager.gateway import balance, problems
+from kato_manager.gateway import balance
+from kato_manager.gateway.accept import Acceptor
 from kato_manager.gateway.access_log import AccessLog
 from kato_manager.gateway.breaker import Breaker
 from kato_manager.gateway.counters import Counters
-from kato_manager.gateway.forward import Client
+from kato_manager.gateway.exchange import ClientExchange
 from kato_manager.gateway.hold import Hold
 from kato_manager.gateway.limits import Limits
+from kato_manager.gateway.pool import Pool
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.requests import Request
 from kato_manager.gateway.routes import Group, Match, Route, Routes, unavailable
 from kato_manager.gateway.security import Security
-from kato_manager.gateway.upstream import Pool, Upstream
+from kato_manager.gateway.upstream import Upstream
+
+if TYPE_CHECKING:
+    from kato_manager.gateway.forward import Client
 
 TICK_S = 0.5
 CONTROL_POLL_S = 0.02
@@ -49,7 +52,7 @@ class Front:
         self.routes = routes
         self.counters = counters
         self._log = log
-        self.identity = identity.encode()
+        self.identity = identity
         self.limits = limits
         self.security = security
         self.now = loop.time()  # as of the last tick
@@ -65,7 +68,7 @@ class Front:
         self._ids = itertools.count(1)
 
     async def _reach(self, control_path: str, new: Callable[[], Upstream]) -> Any:
-        """Control is there a second after the fronts, also after a crash: the pool's limit waits."""
+        """Control comes a second after the fronts, also after a crash; the pool's limit ends it."""
         while True:
             try:
                 return await self._loop.create_unix_connection(new, control_path)
@@ -91,7 +94,7 @@ class Front:
             ) from error
         return table.match(request.target, request.hostname)
 
-    def dispatch(self, client: Client) -> None:
+    def dispatch(self, client: ClientExchange) -> None:
         """Give the client's request to a connection of its target; raises `Problem`."""
         target = client.match.target
         route: Route | None = None
@@ -122,7 +125,7 @@ class Front:
         self._pools[route.id, route.port] = pool
         return pool
 
-    def _choose(self, target: Route | Group, client: Client) -> Route | None:
+    def _choose(self, target: Route | Group, client: ClientExchange) -> Route | None:
         """None: the request is held until its instance runs."""
         if isinstance(target, Group):
             return self._member(target, client)
@@ -133,7 +136,7 @@ class Front:
             return None
         raise unavailable(target)
 
-    def _member(self, group: Group, client: Client) -> Route:
+    def _member(self, group: Group, client: ClientExchange) -> Route:
         members = balance.order(
             group, client.request, pending=self._pending, turn=next(self._turns)
         )
@@ -158,17 +161,19 @@ class Front:
         pool = self._pools.get((route.id, route.port))
         return pool.pending if pool else 0
 
-    def failed(self, client: Client) -> None:
+    def failed(self, client: ClientExchange) -> None:
         """Its target did not do what it should."""
         if client.route:
             self.counters.failed(client.route.id)
             self._breakers.setdefault(client.route.id, Breaker()).failed(self._loop.time())
 
     def account(
-        self, client: Client, *, status: int, sent_bytes: int, seconds: float, trouble: str
+        self, client: ClientExchange, *, status: int, sent_bytes: int, seconds: float, trouble: str
     ) -> None:
         """An exchange is over, however it ended."""
         instance = client.route.id if client.route else ""
+        if not trouble:
+            self._breakers.pop(instance, None)
         self.counters.end(instance, status=status, seconds=seconds, sent_bytes=sent_bytes)
         if self._log:
             self._log.add(
@@ -183,44 +188,13 @@ class Front:
                 trouble=trouble,
             )
 
-    def own_answer(self, request: Request, match: Match) -> tuple[int, bytes, bytes] | None:
-        """What the front itself says: who this is, and what there is."""
-        path = match.path.partition(b"?")[0]
-        if path == b"/health":
-            body = {"status": "ok", "gateway": self.identity.decode(), "pid": os.getpid()}
-            return 200, b"application/json", json.dumps(body).encode() + b"\n"
-        if path in {b"/", b"*"}:
-            return self._front_page(wants_html=request.wants_html)
-        return None
-
-    def _front_page(self, *, wants_html: bool) -> tuple[int, bytes, bytes]:
-        targets = list(self.routes.table)
-        if not wants_html:
-            body = {
-                "gateway": self.identity.decode(),
-                "instances": [_described(one) for one in targets if isinstance(one, Route)],
-                "groups": [_described(one) for one in targets if isinstance(one, Group)],
-            }
-            return 200, b"application/json", json.dumps(body, ensure_ascii=False).encode() + b"\n"
-        rows = "".join(
-            f'<tr><td><a href="{one.prefix.decode()}/">{escape(one.id)}</a></td>'
-            f"<td>{one.status if isinstance(one, Route) else 'group'}</td></tr>"
-            for one in targets
-        )
-        none = "<p>No instance yet: <code>kato start --id a</code></p>"
-        return (
-            200,
-            b"text/html; charset=utf-8",
-            problems.page("kato", f"<table>{rows}</table>" if rows else none),
-        )
-
     # Life
 
     async def serve(
         self, listener: socket.socket, stop: asyncio.Event, *, is_orphan: Callable[[], bool]
     ) -> None:
         """Accept clients until told to stop, or until nobody is there to tell it; then drain."""
-        self._acceptor = _Acceptor(self, listener, self._loop)
+        self._acceptor = Acceptor(self, listener, self._loop)
         self._acceptor.start()
         while not stop.is_set() and not is_orphan():
             with suppress(TimeoutError):
@@ -263,61 +237,3 @@ class Front:
         if self._log:
             self._log.flush()
         self._acceptor.start()
-
-
-class _Acceptor:
-    """Takes new connections one by one, so that workers share them; none beyond the limit."""
-
-    def __init__(
-        self, front: Front, listener: socket.socket, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._front = front
-        self._listener = listener
-        self._loop = loop
-        self._is_on = False
-        self._is_over = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def start(self) -> None:
-        if not self._is_on and not self._is_over and self._has_room:
-            self._is_on = True
-            self._loop.add_reader(self._listener, self._accept)
-
-    def pause(self) -> None:
-        if self._is_on:
-            self._is_on = False
-            self._loop.remove_reader(self._listener)
-
-    def stop(self) -> None:
-        self.pause()
-        self._is_over = True
-
-    @property
-    def _has_room(self) -> bool:
-        taken = len(self._front.clients) + len(self._tasks)
-        return taken < self._front.limits.connections
-
-    def _accept(self) -> None:
-        if not self._has_room:
-            self.pause()
-            return
-        try:
-            connection, _ = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError:
-            self.pause()  # no file descriptors left; the next tick tries again
-            return
-        connection.setblocking(False)
-        task = self._loop.create_task(
-            self._loop.connect_accepted_socket(lambda: Client(self._front), connection)
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-def _described(target: Route | Group) -> dict[str, Any]:
-    common = {"id": target.id, "url": f"{target.prefix.decode()}/"}
-    if isinstance(target, Group):
-        return {**common, "instances": [one.id for one in target.members]}
-    return {**common, "status": target.status.value}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from kato_manager.gateway.grammar import HEAD_END
 from kato_manager.gateway.problems import Problem
-from kato_manager.gateway.requests import HEAD_END
 from kato_manager.gateway.routes import Route, unavailable
 
 if TYPE_CHECKING:
-    from kato_manager.gateway.forward import Client
+    from kato_manager.gateway.exchange import ClientExchange
 
 _ANSWER_BYTES = 64 * 1024
 
@@ -27,10 +27,10 @@ class Hold:
     def __init__(self, control_path: Path, *, wake_s: float) -> None:
         self._control_path = os.fspath(control_path)
         self._wake_s = wake_s
-        self._waiting: dict[str, list[Client]] = {}
+        self._waiting: dict[str, list[ClientExchange]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, client: "Client", route: Route) -> None:
+    def add(self, client: "ClientExchange", route: Route) -> None:
         """Keep the request until its instance runs, or cannot."""
         if route.id in self._waiting:
             self._waiting[route.id].append(client)

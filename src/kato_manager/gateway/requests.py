@@ -10,17 +10,13 @@ from functools import lru_cache
 
 import httptools
 
-from kato_manager.gateway.problems import Problem, bad_request
+from kato_manager.gateway import grammar
+from kato_manager.gateway.grammar import shown
+from kato_manager.gateway.problems import bad_request
+from kato_manager.gateway.routes import Match, Route
 
 MAX_FIELDS = 128
-HEAD_END = b"\r\n\r\n"
 
-TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-FIELDS = rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
-_HEAD = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]++ HTTP/1\.[01]\r\n" + FIELDS)
-_LINE = re.compile(TOKEN + rb" [\x21\x22\x24-\x7e]++ HTTP/1\.[01]")
-_OTHER_VERSION = re.compile(TOKEN + rb" [^\s]+ HTTP/(?!1\.[01])\d(?:\.\d)?")
-_LONE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _HOST = re.compile(rb"((?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\]))(?::(\d{1,5}))?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?]+)(/?[^?]*\??.*)")
 _REQUEST_ID = re.compile(rb"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
@@ -103,8 +99,8 @@ class _Reader:
 
 
 def _parse(head: bytes) -> Request:
-    if not _HEAD.fullmatch(head):
-        raise explain(head)
+    if not grammar.HEAD.fullmatch(head):
+        raise grammar.explain(head)
     reader = _Reader()
     parser = httptools.HttpRequestParser(reader)
     refusal = None
@@ -114,7 +110,7 @@ def _parse(head: bytes) -> Request:
         pass
     except httptools.HttpParserInvalidMethodError:
         raise bad_request(
-            f"method {_shown(head.partition(b' ')[0])} is not known here",
+            f"method {shown(head.partition(b' ')[0])} is not known here",
             status=501,
             code="method_not_implemented",
         ) from None
@@ -174,7 +170,7 @@ def _framing(pairs: tuple[tuple[bytes, bytes], ...], *, http_10: bool) -> tuple[
     if len(lengths) > 1:
         raise bad_request("Content-Length is given more than once")
     if lengths and not _LENGTH.fullmatch(lengths[0]):
-        raise bad_request(f"Content-Length {_shown(lengths[0])} is not a number of bytes")
+        raise bad_request(f"Content-Length {shown(lengths[0])} is not a number of bytes")
     if codings:
         _check_codings(codings, http_10=http_10)
     return int(lengths[0]) if lengths else 0, bool(codings)
@@ -189,11 +185,11 @@ def _check_codings(codings: list[bytes], *, http_10: bool) -> None:
     known = {b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"}
     if len(names) > 1 and names[-1] == b"chunked" and known.issuperset(names[:-1]):
         raise bad_request(
-            f"transfer coding {_shown(names[0])} is not supported, send it as Content-Encoding",
+            f"transfer coding {shown(names[0])} is not supported, send it as Content-Encoding",
             status=501,
             code="coding_not_implemented",
         )
-    raise bad_request(f"Transfer-Encoding {_shown(b', '.join(codings))} is not chunked")
+    raise bad_request(f"Transfer-Encoding {shown(b', '.join(codings))} is not chunked")
 
 
 def _addressed(
@@ -207,14 +203,14 @@ def _addressed(
         raise bad_request("no Host header")
     host = hosts[0] if hosts else b""
     if hosts and not _valid_host(host):
-        raise bad_request(f"Host {_shown(host)} is not a host name")
+        raise bad_request(f"Host {shown(host)} is not a host name")
     if method == b"CONNECT":
         raise bad_request("this is not a forward proxy", status=501, code="not_a_forward_proxy")
     if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
         return target, host
     absolute = _ABSOLUTE.fullmatch(target)
     if not absolute or not _valid_host(absolute[1]):
-        raise bad_request(f"{_shown(target)} is not a path")
+        raise bad_request(f"{shown(target)} is not a path")
     if host and absolute[1].lower() != host.lower():
         raise bad_request("the request line and Host name different hosts")
     path = absolute[2]
@@ -266,7 +262,7 @@ def _lines(
         lines.append(b"Expect: 100-continue\r\n")
     elif expected:
         raise bad_request(
-            f"Expect: {_shown(expected)} cannot be met", status=417, code="expectation_failed"
+            f"Expect: {shown(expected)} cannot be met", status=417, code="expectation_failed"
         )
     if b"trailers" in _joined(pairs, b"te").lower():
         lines.append(b"TE: trailers\r\n")
@@ -282,41 +278,46 @@ def _single(pairs: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes:
     return values[0] if len(values) == 1 else b""
 
 
-def early_problem(start: bytes) -> Problem | None:
-    """What is already wrong with the beginning of a head, so that nobody waits for its end."""
-    if start[:2] == b"\x16\x03":
-        return bad_request("this port speaks HTTP, not HTTPS: use http://")
-    lone = _LONE_LINE_END.search(start.removesuffix(b"\r"))
-    if lone or b"\0" in start or not re.match(TOKEN, start):
-        return explain(start)
-    return None
+def upstream_head(
+    request: Request, match: Match, route: Route | None, address: bytes, request_id: bytes
+) -> bytes:
+    """The head as the target gets it; `address` is the client's."""
+    path = match.path
+    prefix = match.prefix
+    if route and not route.strip and prefix:
+        path, prefix = prefix + path, b""
+    known = request.forwarded_for
+    return (
+        b"%b %b HTTP/1.1\r\nHost: %b\r\n%b"
+        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n%b"
+        b"X-Request-Id: %b\r\n\r\n"
+    ) % (
+        request.method,
+        path,
+        request.host or b"localhost",
+        request.lines,
+        known + b", " + address if known else address,
+        request.host or b"localhost",
+        b"X-Forwarded-Prefix: %b\r\n" % prefix if prefix else b"",
+        request_id,
+    )
 
 
-def explain(head: bytes) -> Problem:
-    """Why a head does not match the grammar, naming the line."""
-    if _LONE_LINE_END.search(head.removesuffix(b"\r")):
-        return bad_request("a line ends in a bare CR or LF instead of CRLF")
-    line, *fields = head.split(b"\r\n")
-    if not _LINE.fullmatch(line):
-        return _explain_line(line)
-    for one in fields:
-        name, colon, _ = one.partition(b":")
-        if one[:1] in {b" ", b"\t"}:
-            return bad_request("a header is folded over two lines")
-        if colon and name[-1:] in {b" ", b"\t"}:
-            return bad_request(f"whitespace before the colon of {_shown(name)}")
-        if one and not re.fullmatch(TOKEN, name):
-            return bad_request(f"{_shown(name)} is not a header name")
-        if one and not colon:
-            return bad_request(f"{_shown(one)} is not a header")
-    return bad_request("a header value has a control character")
-
-
-def _explain_line(line: bytes) -> Problem:
-    if _OTHER_VERSION.fullmatch(line):
-        return bad_request("only HTTP/1.0 and HTTP/1.1", status=505, code="version_not_supported")
-    return bad_request(f"{_shown(line)} is not a request line")
-
-
-def _shown(text: bytes) -> str:
-    return repr(text[:80].decode("latin-1"))
+UNREAD = Request(
+    method=b"-",
+    target=b"-",
+    host=b"",
+    hostname=b"",
+    http_10=False,
+    keep_alive=False,
+    length=0,
+    chunked=False,
+    upgrade=False,
+    wants_html=False,
+    origin=b"",
+    is_cross_site=False,
+    request_id=b"",
+    forwarded_for=b"",
+    lines=b"",
+    pairs=(),
+)

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import httptools
 
-from kato_manager.gateway.requests import FIELDS, Request
+from kato_manager.gateway.grammar import FIELDS
+from kato_manager.gateway.requests import Request
 
 CHUNKED, UNTIL_EOF = -1, -2
 

@@ -1,20 +1,21 @@
-"""Connections to one target: a pool that keeps them, and the reading of what they answer."""
+"""One connection to a target, and the reading of what it answers."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kato_manager.gateway import responses
 from kato_manager.gateway.chunks import BadChunks, Chunks
-from kato_manager.gateway.limits import Limits
-from kato_manager.gateway.requests import HEAD_END, Request
+from kato_manager.gateway.grammar import HEAD_END
+from kato_manager.gateway.requests import Request
 from kato_manager.gateway.responses import CHUNKED, UNTIL_EOF, BadResponse, Response
+
+if TYPE_CHECKING:
+    from kato_manager.gateway.pool import Pool
 
 
 class Exchange(Protocol):
-    """The client's side of one request and its response."""
+    """Whoever asks a target: the side of one request and its response that is not the target's."""
 
     request: Request
     sent_completely: bool
@@ -55,11 +56,6 @@ _BODY_PHASES = {CHUNKED: _CHUNKS, UNTIL_EOF: _UNTIL_EOF}
 class Upstream(asyncio.Protocol):
     """One connection to a target. It serves one exchange at a time, or rests in its pool."""
 
-    __slots__ = (
-        "_buffer", "_chunks", "_left", "_phase", "_reusable",
-        "exchange", "idle_since", "pool", "transport",
-    )  # fmt: skip
-
     def __init__(self, pool: "Pool") -> None:
         self.pool = pool
         self.exchange: Exchange | None = None
@@ -70,6 +66,7 @@ class Upstream(asyncio.Protocol):
         self._left = 0
         self._chunks: Chunks | None = None
         self._reusable = True
+        self._is_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -100,7 +97,7 @@ class Upstream(asyncio.Protocol):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        while self._phase is _HEAD and data:
+        while data:
             end = data.find(HEAD_END)
             if end < 0:
                 self._keep(data)
@@ -111,10 +108,11 @@ class Upstream(asyncio.Protocol):
             except BadResponse as error:
                 self._give_up(str(error))
                 return
-            if response.is_interim:
-                exchange.interim(head)
-            else:
+            if not response.is_interim:
+                # The next exchange may have begun here when this returns: touch nothing after it.
                 self._begin(exchange, response, data)
+                return
+            exchange.interim(head)
 
     def _keep(self, data: bytes) -> None:
         if len(data) > self.pool.limits.head_bytes:
@@ -180,12 +178,17 @@ class Upstream(asyncio.Protocol):
             return
         self.exchange = None
         self._chunks = None
-        if self._reusable and exchange.sent_completely:
+        self.resume_reading()  # a slow client may have paused us at the very end
+        if self._reusable and exchange.sent_completely and not self._is_sending(exchange):
             self._phase = _IDLE
             self.pool.release(self)
         else:
             self.abort()
         exchange.finished()
+
+    def _is_sending(self, exchange: Exchange) -> bool:
+        """It answered before it had all of the request."""
+        return exchange.request.has_body and self.transport.get_write_buffer_size() > 0
 
     def _give_up(self, detail: str) -> None:
         exchange, self.exchange = self.exchange, None
@@ -225,6 +228,16 @@ class Upstream(asyncio.Protocol):
         if self.exchange:
             self.exchange.resume_reading()
 
+    def pause_reading(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
+
     def cancel(self) -> None:
         """The client is gone: so is its exchange."""
         self.exchange = None
@@ -232,80 +245,3 @@ class Upstream(asyncio.Protocol):
 
     def abort(self) -> None:
         self.transport.abort()
-
-
-class Pool:
-    """Connections to one target, the latest used first."""
-
-    def __init__(
-        self,
-        connect: Callable[[Callable[[], Upstream]], Awaitable[Any]],
-        *,
-        limits: Limits,
-        clock: Callable[[], float],
-    ) -> None:
-        self.limits = limits
-        self.pending = 0  # exchanges in flight, tunnels not counted
-        self._connect = connect
-        self._clock = clock
-        self._idle: deque[Upstream] = deque()
-        self._open: set[Upstream] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def is_full(self) -> bool:
-        return self.pending >= self.limits.upstream_connections
-
-    def take(self) -> Upstream | None:
-        """A connection that rests here."""
-        while self._idle:
-            upstream = self._idle.pop()
-            if not upstream.transport.is_closing():
-                return upstream
-        return None
-
-    def connect(self, exchange: Exchange) -> None:
-        """Open a new connection; the exchange hears `connected` or `failed`."""
-        task = asyncio.get_running_loop().create_task(self._open_for(exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _open_for(self, exchange: Exchange) -> None:
-        try:
-            async with asyncio.timeout(self.limits.connect_s):
-                _, upstream = await self._connect(lambda: Upstream(self))
-        except TimeoutError:
-            exchange.failed("it accepts no connection", sent=False)
-        except OSError as error:
-            detail = (error.strerror or str(error)).lower()
-            exchange.failed(f"no connection to it: {detail}", sent=False)
-        else:
-            exchange.connected(upstream)
-
-    def opened(self, upstream: Upstream) -> None:
-        self._open.add(upstream)
-
-    def closed(self, upstream: Upstream) -> None:
-        self._open.discard(upstream)
-
-    def release(self, upstream: Upstream) -> None:
-        if len(self._idle) >= self.limits.idle_upstream_connections:
-            upstream.abort()
-            return
-        upstream.idle_since = self._clock()
-        self._idle.append(upstream)
-
-    def close_idle(self, *, before: float) -> None:
-        """Close what has rested since before that moment."""
-        while self._idle and self._idle[0].idle_since < before:
-            self._idle.popleft().abort()
-
-    def close(self) -> None:
-        """End all connections, whatever they do."""
-        self._idle.clear()
-        for upstream in list(self._open):
-            upstream.abort()
-
-    @property
-    def is_unused(self) -> bool:
-        return not (self._idle or self._open or self._tasks)

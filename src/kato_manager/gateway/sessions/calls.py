@@ -7,9 +7,10 @@ from typing import Any
 
 from kato_manager.gateway import requests
 from kato_manager.gateway.limits import Limits
+from kato_manager.gateway.pool import Pool
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.responses import Response
-from kato_manager.gateway.upstream import Pool, Upstream
+from kato_manager.gateway.upstream import Upstream
 from kato_manager.model import Instance
 
 ANSWER_S = 300.0
