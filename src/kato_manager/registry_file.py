@@ -143,36 +143,34 @@ def parse(content: str) -> dict[str, Json]:
     if not isinstance(ports, dict) or not isinstance(entries, dict):
         raise TypeError("instances and ports must be objects")
     for instance_id, entry in entries.items():
-        _check_entry(instance_id, entry)
+        if problem := _entry_problem(entry):
+            raise TypeError(f"{instance_id!r}: {problem}")
     for instance_id, port in ports.items():
-        _check(isinstance(port, int), f"the port of {instance_id!r} is not a number")
+        if not isinstance(port, int):
+            raise TypeError(f"the port of {instance_id!r} is not a number")
     major(document.get("version", VERSION))
     return document
 
 
-def _check_entry(instance_id: str, entry: Json) -> None:
-    """Refuse what cannot be an entry; to decode every one would double the time of an edit."""
-    _check(isinstance(entry, dict), f"the entry of {instance_id!r} is not an object")
+def _entry_problem(entry: Json) -> str:
+    """Why this cannot be an entry; to decode every one would double the time of an edit."""
+    if not isinstance(entry, dict):
+        return "the entry is not an object"
     for key in ("spec", "handle", "operation"):
-        _check(
-            isinstance(entry.get(key), dict | None), f"{key} of {instance_id!r} is not an object"
-        )
-    port = entry.get("api_port")
-    _check(isinstance(port, int | None), f"api_port of {instance_id!r} is not a number")
+        if not isinstance(entry.get(key), _OBJECT):
+            return f"{key} is not an object"
+    if not isinstance(entry.get("api_port"), _NUMBER):
+        return "api_port is not a number"
     operation = entry.get("operation")
-    _check(
-        operation is None or operation.keys() >= _OPERATION,
-        f"operation of {instance_id!r} lacks a key",
-    )
+    if operation is not None and not operation.keys() >= _OPERATION:
+        return "operation lacks a key"
+    return ""
 
 
+_OBJECT = (dict, type(None))
+_NUMBER = (int, type(None))
 _OPERATION = {"id", "verb", "pid", "started", "since"}
 DAMAGED = (ValueError, TypeError, RecursionError)
-
-
-def _check(claim: bool, problem: str) -> None:
-    if not claim:
-        raise TypeError(problem)
 
 
 def major(version: Json) -> int:
