@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from engines import Following, Relay, endpoint, listen, new_fleet, operation, re
 from homes import HERE, get, is_served, stranger, wait_until
 from kato_manager import readiness
 from kato_manager.errors import Conflict, PortTaken, RuntimeUnavailable
-from kato_manager.model import Instance, to_json
+from kato_manager.model import Handle, Instance, to_json
 from kato_manager.runtimes.engine import Engine
 
 pytestmark = pytest.mark.docker
@@ -33,6 +34,10 @@ def kill_at(step: str, verb: str, fleet, instance: Instance, old=None) -> None:
         timeout=60,
     )
     assert done.returncode == -signal.SIGKILL
+
+
+def with_handle(instance: Instance, handle: Handle) -> Instance:
+    return replace(instance, handle=handle)
 
 
 def wait_until_ready(instance: Instance) -> None:
@@ -72,14 +77,7 @@ def test_1_a_replacement_killed_at_any_step_is_settled(fleet, step, serves):
     handle = fleet.serve(old)
     new = fleet.instance(port=old.port, env={"ECHO_X": "new"}, operation=operation("replace"))
     kill_at(step, "replace", fleet, new, handle)
-    recorded = Instance(
-        spec=old.spec,
-        port=old.port,
-        handle=handle,
-        operation=new.operation,
-        created_at=old.created_at,
-        updated_at=old.updated_at,
-    )
+    recorded = with_handle(replace(old, operation=new.operation), handle)
 
     found = fleet.runtime.recover(recorded)
 
@@ -89,6 +87,33 @@ def test_1_a_replacement_killed_at_any_step_is_settled(fleet, step, serves):
     assert found.instance.spec == {"old": old, "new": new}[serves].spec
     assert fleet.containers() == [old.spec.container]
     assert fleet.runtime.recover(recorded) == found
+
+
+def test_1_what_a_killed_replacement_left_makes_way_for_the_next(fleet):
+    old = fleet.instance()
+    handle = fleet.serve(old)
+    new = fleet.instance(port=old.port, env={"ECHO_X": "new"})
+    kill_at("create", "replace", fleet, new, handle)
+    assert len(fleet.containers()) == 2
+
+    fleet.runtime.replace(handle, new, None, lambda _handle: wait_until_ready(new))
+
+    assert get(old.port)["settings"]["ECHO_X"] == "new"
+    assert fleet.containers() == [old.spec.container]
+
+
+def test_1_recovery_says_so_when_the_old_one_cannot_serve_again(fleet):
+    old = fleet.instance()
+    handle = fleet.serve(old)
+    new = fleet.instance(port=old.port, operation=operation("replace"))
+    kill_at("stop", "replace", fleet, new, handle)
+
+    with stranger(old.port):
+        found = fleet.runtime.recover(with_handle(new, handle))
+
+    assert found.observed.handle == handle
+    assert found.observed.state == "exited"
+    assert fleet.containers() == [old.spec.container]
 
 
 def test_2_a_port_held_by_a_process_or_by_a_container_leaves_no_created_container(fleet):
@@ -253,14 +278,3 @@ def test_25_an_instance_of_another_engine_is_unknown_not_gone(fleet):
 
         assert instance.id not in {one.instance.id for one in runtime.find()}
     assert get(instance.port)["instance_id"] == instance.id
-
-
-def with_handle(instance: Instance, handle) -> Instance:
-    return Instance(
-        spec=instance.spec,
-        port=instance.port,
-        handle=handle,
-        operation=instance.operation,
-        created_at=instance.created_at,
-        updated_at=instance.updated_at,
-    )

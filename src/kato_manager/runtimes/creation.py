@@ -25,19 +25,15 @@ class Creation:
     provide_image: ProvideImage | None
 
     def already_running(self, instance: Instance) -> str | None:
-        """The container that holds the name, if it is this very instance and runs.
+        """The container of the instance's name, if it runs and is this very instance.
 
-        One of ours that does not run makes way; anything else that holds the name is a conflict.
+        Raises `Conflict` when what runs there is anything else.
         """
         name = instance.spec.container
-        details = self._details(name)
-        if details is None:
+        details = self._details(instance, name)
+        if details is None or not details["State"]["Running"]:
             return None
-        labels = details["Config"]["Labels"] or {}
-        self.owner.check(f"container {name}", labels, instance.id)
-        if not details["State"]["Running"]:
-            lifecycle.remove(self.engine, details["Id"])
-            return None
+        labels = details["Config"]["Labels"]
         if not container.serves(labels, instance):
             raise Conflict(
                 f"container {name} already runs on port {labels[container.PORT]}, with other"
@@ -69,13 +65,23 @@ class Creation:
             self._provide(spec)
         labels = self.owner.labels(instance)
         body = container.request(instance, labels=labels, network=self.network)
+        create = partial(self.engine.create, name, body)
         try:
-            return self._create_with_image(partial(self.engine.create, name, body), spec)
+            return self._create_with_image(create, spec)
         except APIError as error:
             said = explanation(error)
-            if container.is_name_conflict(said):
-                raise Conflict(f"container {name} exists already", hint="kato doctor") from error
-            raise StartFailed(f"{spec.id} cannot be created: {said}") from error
+            if not container.is_name_conflict(said):
+                raise StartFailed(f"{spec.id} cannot be created: {said}") from error
+        self._make_way(instance, name)
+        return create()
+
+    def _make_way(self, instance: Instance, name: str) -> None:
+        """Remove what holds the name: ours and at rest, a killed command left it."""
+        details = self._details(instance, name)
+        if details and details["State"]["Running"]:
+            raise Conflict(f"container {name} runs already", hint="kato doctor")
+        if details:
+            lifecycle.remove(self.engine, details["Id"])
 
     def _create_with_image(self, create: Callable[[], str], spec: InstanceSpec) -> str:
         from docker import errors
@@ -111,11 +117,13 @@ class Creation:
                 self.engine.api.remove_volume(name)
             raise
 
-    def _details(self, name: str) -> Mapping[str, Any] | None:
+    def _details(self, instance: Instance, name: str) -> Mapping[str, Any] | None:
+        """The container of that name, which must be ours if there is one."""
         from docker.errors import NotFound
 
         try:
             details: Mapping[str, Any] = self.engine.api.inspect_container(name)
         except NotFound:
             return None
+        self.owner.check(f"container {name}", details["Config"]["Labels"], instance.id)
         return details

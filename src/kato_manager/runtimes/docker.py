@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 from datetime import datetime
 from typing import Any
 
-from kato_manager.errors import InstanceNotFound, RuntimeUnavailable
+from kato_manager.errors import InstanceNotFound, PortTaken, RuntimeUnavailable, StartFailed
 from kato_manager.model import Handle, Instance, InstanceSpec, Operation
 from kato_manager.runtimes import attach, container, events, lifecycle, usage
 from kato_manager.runtimes.base import Event, Found, Observed, Usage
@@ -125,7 +125,8 @@ class DockerRuntime:
             if started:
                 self._take_place(started[0], instance.spec, before)
             elif before and operation.verb in {"restart", "replace"}:
-                self.engine.api.start(before[0])
+                with suppress(PortTaken, StartFailed):  # then it is found at rest, as it is
+                    lifecycle.start(self.engine, before[0], instance)
             left = [*started, *before][:1]
             return self._found(self._list({"id": left})[0]) if left else None
 
@@ -160,7 +161,7 @@ class DockerRuntime:
     ) -> tuple[list[str], list[str]]:
         """The containers that the operation started, and those that are recorded besides.
 
-        What it created and never started is removed.
+        What it created and never started is removed, and what is being removed is waited for.
         """
         known = [one for one in (operation.replaces, instance.handle) if one]
         for handle in known:
@@ -172,7 +173,7 @@ class DockerRuntime:
         for one in mine:
             if one["Labels"].get(container.OPERATION) != operation.id:
                 before += [one["Id"]] if one["Id"] in recorded else []
-            elif one["State"] == "created":
+            elif one["State"] in {"created", "removing", "dead"}:
                 lifecycle.remove(self.engine, one["Id"])
             else:
                 started.append(one["Id"])
