@@ -27,6 +27,7 @@ from typing import Any
 from kato_sessions import life
 from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write
 from kato_sessions.errors import RecordCorrupt, StoreUnavailable
+from kato_sessions.gate import Gate
 from kato_sessions.model import Item, Json, Session, State, dumps
 
 _SAFE = re.compile(r"(?!b32-)[a-z0-9_][a-z0-9_-]*")
@@ -75,6 +76,7 @@ class FilesBackend:
         self.root = root
         self.active = root / "active"
         self._threads = threading.RLock()
+        self._gate = Gate(1)
         self._depth = 0
         self._lock_file = -1
         self._pid = 0
@@ -153,7 +155,7 @@ class FilesBackend:
     def items(
         self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool
     ) -> list[Item]:
-        with self._locked(fcntl.LOCK_SH):
+        with self._gate.turn(), self._locked(fcntl.LOCK_SH):
             every = self._items(session_id)
         window = [i for i in every if i.seq > after and (before is None or i.seq < before)]
         return window[max(0, len(window) - limit) :] if newest else window[:limit]

@@ -45,7 +45,9 @@ def _own(session: Session) -> Session:
 
 
 def _own_item(item: Item) -> Item:
-    return replace(item, content=plain(item.content), data=plain(item.data) if item.data else {})
+    if not item.data and not isinstance(item.content, list | dict):
+        return replace(item, data={})
+    return replace(item, content=plain(item.content), data=plain(item.data))
 
 
 class MemoryBackend:

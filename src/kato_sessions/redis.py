@@ -3,6 +3,7 @@
     session:{id}                    the record, a JSON string
     session-items:{id}              list of items, one JSON string each
     session-workspace:{id}          opaque text
+    session-turn:{id}               who commits next, after losing several times; for 0.5 s
     session-keys:{id}               hash: idempotency key -> "first last" sequence number
     session-index:expiry            zset of live sessions by deadline, +inf = never
     session-index:created           zset of all records by creation
@@ -16,9 +17,10 @@ same script, so that Redis removes them together. One server, not a cluster.
 
 import hashlib
 import json
-import random
 import time
+import uuid
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -38,24 +40,33 @@ from kato_sessions.backend import (
     readable_session,
 )
 from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
+from kato_sessions.gate import Gate
 from kato_sessions.model import Item, Session, State, dumps
 
 _CONTEND_S = 10.0
+_PATIENCE = 3
+_AT_ONCE = 4
 _CHUNK = 500
 
 _COMMIT = """
 local spec = cjson.decode(ARGV[1])
 local id, k = spec.id, KEYS
 local now_doc = redis.call('GET', k[1])
-if spec.seen == '' and now_doc then return 'stale' end
+-- a writer that lost several times takes the turn: the others wait until it is through
+local turn_key = k[7]
+local turn = redis.call('GET', turn_key)
+if turn and turn ~= spec.turn then return {'wait', now_doc or ''} end
+if spec.turn ~= '' and not turn then redis.call('SET', turn_key, spec.turn, 'PX', 500) end
+if spec.seen == '' and now_doc then return {'stale', now_doc} end
 if spec.seen ~= '' and spec.seen ~= '*' and
-   (not now_doc or redis.sha1hex(now_doc) ~= spec.seen) then return 'stale' end
+   (not now_doc or redis.sha1hex(now_doc) ~= spec.seen) then return {'stale', now_doc or ''} end
 for index, limit in ipairs(spec.limits) do
   if limit > 0 and redis.call('ZCOUNT', spec.limit_keys[index], '(' .. spec.now, '+inf') >= limit
-  then return 'full' .. index end
+  then return {'full' .. index} end
 end
 for _, key in ipairs(spec.leave) do redis.call('ZREM', key, id) end
 redis.call('SET', k[1], ARGV[2])
+if spec.turn ~= '' then redis.call('DEL', turn_key) end
 if spec.keep == '0' then redis.call('DEL', k[2], k[4]) end
 for index = 4, #ARGV do redis.call('RPUSH', k[2], ARGV[index]) end
 if spec.keep ~= '' and spec.keep ~= '0' then redis.call('LTRIM', k[2], -spec.keep, -1) end
@@ -74,14 +85,14 @@ for index = 1, 4 do
   if spec.ttl == '' then redis.call('PERSIST', k[index])
   else redis.call('PEXPIRE', k[index], spec.ttl) end
 end
-return 'done'
+return {'done'}
 """
 _REMOVE = """
 if ARGV[2] ~= '*' and (redis.call('ZSCORE', KEYS[5], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 local gone = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[6], ARGV[1])
-for index = 7, #KEYS do redis.call('ZREM', KEYS[index], ARGV[1]) end
+for index = 8, #KEYS do redis.call('ZREM', KEYS[index], ARGV[1]) end
 return gone
 """
 _ITEMS = """
@@ -119,6 +130,7 @@ class RedisBackend:
         self._space = self._prefix.removesuffix("session:")
         self._grace_ms = grace_ms
         self._server = server
+        self._gate = Gate(_AT_ONCE)
         try:
             self._redis = Redis.from_url(server, decode_responses=True, socket_timeout=30)
         except ValueError as error:
@@ -195,7 +207,8 @@ class RedisBackend:
         self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool
     ) -> list[Item]:
         window = [after, "" if before is None else before, limit, int(newest)]
-        return _parsed(self._run("items", [self._keys(session_id)[1]], window))
+        with self._gate.turn():
+            return _parsed(self._run("items", [self._keys(session_id)[1]], window))
 
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
         span = self._ask("HGET", self._keys(session_id)[3], key)
@@ -274,21 +287,36 @@ class RedisBackend:
         self, session_id: str, change: Change, limits: Limits | None
     ) -> Session | Full | None:
         give_up = time.monotonic() + _CONTEND_S
-        while time.monotonic() < give_up:
-            text = self._ask("GET", self._keys(session_id)[0])
+        text = self._ask("GET", self._keys(session_id)[0]) or ""
+        turn = ""
+        for attempt in count():
+            if time.monotonic() > give_up:
+                break
+            if attempt == _PATIENCE:
+                turn = uuid.uuid4().hex
             found = parsed_session(session_id, text) if text else None
             write = change(found)
             if write is None:
                 return found
-            answer = self._commit(write, found, _seen(text), limits)
+            answer, *newer = self._commit(write, found, _seen(text), limits, turn=turn)
             if answer == "done":
                 return write.session
             if answer.startswith("full"):
                 return Full(user_id=write.session.user_id if answer == "full1" else None)
-            time.sleep(random.uniform(0, 0.002))  # noqa: S311 - spreads contenders
+            text = newer[0]
+            if answer == "wait":
+                time.sleep(0.001)
         raise StoreUnavailable(f"session {session_id!r}: too many writers for {_CONTEND_S:g} s")
 
-    def _commit(self, write: Write, found: Session | None, seen: str, limits: Limits | None) -> str:
+    def _commit(
+        self,
+        write: Write,
+        found: Session | None,
+        seen: str,
+        limits: Limits | None,
+        *,
+        turn: str = "",
+    ) -> list[str]:
         session = write.session
         owners = (session.user_id, session.node_id)
         before = (found.user_id, found.node_id) if found else owners
@@ -297,6 +325,7 @@ class RedisBackend:
         spec = {
             "id": session.id,
             "seen": seen,
+            "turn": turn,
             "now": str(limits.now) if limits else "0",
             "limits": [limits.per_user, limits.in_all] if limits else [],
             "limit_keys": [self._owned("expiry", session.user_id, None)[-1], self._index("expiry")],
@@ -314,7 +343,7 @@ class RedisBackend:
         }
         items = [dumps(item.to_json()) for item in write.items]
         arguments = [json.dumps(spec), dumps(session.to_json()), write.workspace or "", *items]
-        return str(self._run("commit", self._keys(session.id), arguments))
+        return list(self._run("commit", self._keys(session.id), arguments))
 
     def _keys(self, session_id: str) -> list[str]:
         space = self._space
@@ -325,6 +354,7 @@ class RedisBackend:
             f"{space}session-keys:{session_id}",
             self._index("due"),
             self._index("owners"),
+            f"{space}session-turn:{session_id}",
         ]
 
     def _index(self, name: str) -> str:
@@ -393,7 +423,7 @@ def _parsed(entries: Sequence[str]) -> list[Item]:
     return [Item.from_json(json.loads(entry)) for entry in entries]
 
 
-def _seen(text: str | None) -> str:
+def _seen(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() if text else ""
 
 

@@ -145,6 +145,8 @@ class SqliteBackend:
 
     def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
         where, values = _where(wanted)
+        # The plus keeps SQLite from the index by state, after which it would sort every session.
+        where = where.replace("state =", "+state =")
         if after:
             where += " AND (created_at, id) < (?, ?)"
             values += after
@@ -348,7 +350,7 @@ def _items(
         (session_id, after, (1 << 62) if before is None else before, limit),
     ).fetchone()
     found = [Item.from_json(document) for document in json.loads(row[0] or "[]")]
-    return sorted(found, key=lambda item: item.seq)
+    return found[::-1] if newest else found
 
 
 def _where(wanted: Filter) -> tuple[str, tuple[Any, ...]]:
