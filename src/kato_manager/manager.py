@@ -19,6 +19,7 @@ from kato_manager.errors import (
     Conflict,
     InstanceExists,
     InstanceNotFound,
+    KatoError,
     RuntimeUnavailable,
 )
 from kato_manager.files import make_private
@@ -256,11 +257,17 @@ class Manager:
         return self.runtimes["local"].logs(past, tail=tail, follow=follow)
 
     def settle_all(self) -> None:
-        """Settle the operations whose owners have died; those of living commands are left alone."""
+        """Settle the operations whose owners have died; those of living commands are left alone.
+
+        One that cannot be settled is told and stays: it must not keep the others from anybody.
+        """
         for instance_id, instance in self.registry.read().items():
             if instance.operation and self.is_free(instance_id):
-                with self._exclusively(instance_id, 0), suppress(RuntimeUnavailable):
-                    self._settled(instance_id)
+                try:
+                    with self._exclusively(instance_id, 0), suppress(RuntimeUnavailable):
+                        self._settled(instance_id)
+                except KatoError as problem:
+                    self._note(f"instance {instance_id!r} is left as it is: {problem}")
 
     def is_free(self, instance_id: str) -> bool:
         """Whether no living command works on this instance."""

@@ -25,6 +25,7 @@ from kato_manager.errors import (
 from kato_manager.launcher import PORT_ATTEMPTS
 from kato_manager.manager import Manager
 from kato_manager.model import Limits, Status
+from kato_manager.reservation import begin
 
 
 @pytest.fixture
@@ -447,3 +448,23 @@ def test_an_interrupted_start_is_undone(home: Home, managed, monkeypatch) -> Non
 
     assert runtime.running == []
     assert refused(home, manager)
+
+
+def test_what_cannot_be_settled_is_told_and_keeps_nobody_from_the_others(
+    home: Home, managed, notes
+) -> None:
+    class Immortal(FakeRuntime):
+        def stop(self, handle, *, grace_s: float) -> None:  # noqa: ARG002 - the contract
+            raise StartFailed("process 7 did not end, not even when killed")
+
+    manager = managed(FakeRuntime())
+    stuck = manager.start(home.spec("stuck"))
+    manager.registry.record(replace(stuck, operation=begin("stop")))
+
+    managed(Immortal()).settle_all()
+
+    assert notes[-1] == (
+        "instance 'stuck' is left as it is: process 7 did not end, not even when killed"
+    )
+    assert manager.start(home.spec("other")).status is Status.RUNNING
+    assert manager.registry.read()["stuck"].handle == stuck.handle
