@@ -12,6 +12,8 @@ from kato_manager.registry import Registry
 A = Route(id="a", port=8001, prefix=b"/a")
 CAFE = Route(id="café b", port=8002, prefix=b"/caf%C3%A9%20b")
 UPPER = Route(id="Big", port=8003, prefix=b"/Big")
+ODD = Route(id="a?b", port=8004, prefix=b"/a%3Fb")
+QUOTED = Route(id="%61", port=8005, prefix=b"/%2561")
 TABLE = RouteTable([A, CAFE, UPPER])
 
 
@@ -36,6 +38,25 @@ TABLE = RouteTable([A, CAFE, UPPER])
 )
 def test_the_first_word_of_the_path_names_the_target(target: bytes, match: Match) -> None:
     assert TABLE.match(target) == match
+
+
+@pytest.mark.parametrize(
+    ("target", "match"),
+    [
+        (b"/a?b/x", None),
+        (b"/a%3Fb/x", Match(target=ODD, path=b"/x", prefix=b"/a%3Fb")),
+        (b"/%61/x", Match(target=A, path=b"/x", prefix=b"/%61")),
+        (b"/%2561/x", Match(target=QUOTED, path=b"/x", prefix=b"/%2561")),
+    ],
+)
+def test_an_id_with_signs_of_a_path_has_to_be_quoted(target: bytes, match: Match | None) -> None:
+    table = RouteTable([A, ODD, QUOTED])
+    if match is None:
+        with pytest.raises(Problem) as problem:
+            table.match(target)
+        assert problem.value.location == b"/a/?b/x"
+    else:
+        assert table.match(target) == match
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Path or host name -> instance or group. The table is pure; `Routes` keeps it up to date."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,11 +61,10 @@ class RouteTable:
     """What the registry said at one moment; never changes."""
 
     def __init__(self, targets: Iterable[Route | Group] = ()) -> None:
-        self._by_segment: dict[bytes, Route | Group] = {}
-        self._by_name: dict[bytes, Route | Group] = {}
-        for target in targets:
-            self._by_segment[target.id.encode()] = target
-            self._by_name[target.id.casefold().encode()] = target
+        self._by_word = {target.id.encode(): target for target in targets}
+        self._by_name = {one.id.casefold().encode(): one for one in self._by_word.values()}
+        # Words that a path has as they are; others are looked up after unquoting.
+        self._plain = {word: one for word, one in self._by_word.items() if _PLAIN.fullmatch(word)}
 
     @classmethod
     def of(cls, instances: Mapping[str, Instance]) -> "RouteTable":
@@ -79,11 +79,11 @@ class RouteTable:
         return cls([*routes.values(), *groups])
 
     def __iter__(self) -> Iterator[Route | Group]:
-        return iter(self._by_segment.values())
+        return iter(self._by_word.values())
 
     @property
     def ids(self) -> list[str]:
-        return [target.id for target in self._by_segment.values()]
+        return [target.id for target in self._by_word.values()]
 
     def match(self, target: bytes, hostname: bytes = b"") -> Match:
         """Find the target of a request.
@@ -92,20 +92,19 @@ class RouteTable:
         """
         if hostname.endswith(_LOCALHOST) and hostname != _LOCALHOST:
             return self._by_hostname(target, hostname)
+        slash = target.find(b"/", 1)
+        if slash > 0 and (found := self._plain.get(target[1:slash])):
+            return Match(found, target[slash:], target[:slash])
         end = _segment_end(target)
-        segment = target[1:end]
-        found = self._by_segment.get(segment)
+        word = unquote_to_bytes(target[1:end])
+        if not word or word in _FIXED:
+            return Match(None, target)
+        found = self._by_word.get(word)
         if found is None:
-            word = unquote_to_bytes(segment)
-            if not word or word in _FIXED:
-                return Match(target=None, path=target)
-            found = self._by_segment.get(word)
-            if found is None:
-                raise self._unknown(word)
-        rest = target[end:]
-        if rest[:1] != b"/":
-            raise _redirect(b"/" + segment + b"/" + rest)
-        return Match(target=found, path=rest, prefix=b"/" + segment)
+            raise self._unknown(word)
+        if target[end : end + 1] != b"/":
+            raise _redirect(target[:end] + b"/" + target[end:])
+        return Match(found, target[end:], target[:end])
 
     def _by_hostname(self, target: bytes, hostname: bytes) -> Match:
         """`<id>.localhost`: the whole path is the instance's own."""
@@ -127,6 +126,7 @@ class RouteTable:
         )
 
 
+_PLAIN = re.compile(rb"[A-Za-z0-9._~-]+")
 _FIXED = frozenset(word.encode() for word in FIXED)
 _SHOWN_IDS = 100
 
