@@ -12,7 +12,7 @@ lessons           learner, the last batch of it that was learned
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class UnknownFormat(sqlite3.DatabaseError):
 def connected(path: Path, node_id: str) -> sqlite3.Connection:
     """Open the node's file, making it if absent; raises UnknownFormat."""
     connection = _opened(path)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = number(connection, "PRAGMA user_version")
     if version > FORMAT:
         connection.close()
         raise UnknownFormat(f"{path} has format {version}, this version knows {FORMAT}")
@@ -83,6 +83,12 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def number(connection: sqlite3.Connection, query: str, parameters: Sequence[object] = ()) -> int:
+    """The one integer that a query gives."""
+    value: int = connection.execute(query, parameters).fetchone()[0]
+    return value
 
 
 def _make(connection: sqlite3.Connection, node_id: str) -> None:

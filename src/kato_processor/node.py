@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from kato_processor import vectors
 from kato_processor.index import Index
+from kato_processor.learning import Batch, StoredPattern
 from kato_processor.matching import Events
 from kato_processor.memory import Emotives, NamedVector
-from kato_processor.storage import Batch, Entropies, Storage, StoredPattern
+from kato_processor.storage import Entropies, Storage
 
 if TYPE_CHECKING:
     from kato_processor.prediction import Recall
@@ -82,7 +83,7 @@ class Node:
     def learn(self, batch: Batch, persistence: int) -> None:
         """Learn a session's lessons durably; learning the same batch again changes nothing."""
         with self._lock:
-            self._storage.learn([(batch, persistence)])
+            self._storage.learn(batch, persistence)
             self._seen_version = -1
 
     def newest_row(self) -> int:

@@ -11,8 +11,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from kato_processor.learning import StoredPattern
 from kato_processor.naming import bare, pattern_name
-from kato_processor.storage import Storage, StoredPattern
+from kato_processor.storage import Storage
 
 VERSION = 1
 Json = dict[str, Any]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from uuid import uuid4
 
+from kato_processor.learning import Batch
 from kato_processor.memory import Lesson, Memory
 from kato_processor.settings import Config
-from kato_processor.storage import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

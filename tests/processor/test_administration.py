@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+from kato_processor.learning import Batch
 from kato_processor.matching import Events
 from kato_processor.memory import Lesson
 from kato_processor.naming import node_file, pattern_name
-from kato_processor.storage import Batch, Storage
+from kato_processor.storage import Storage
 
 from .process import processor, run
 
@@ -26,7 +27,7 @@ def teach(folder: Path, node_id: str, *patterns: Events) -> None:
         )
         for events in patterns
     ]
-    storage.learn([(Batch(learner=node_id, number=1, lessons=lessons), 5)])
+    storage.learn(Batch(learner=node_id, number=1, lessons=lessons), 5)
     storage.close()
 
 

@@ -201,6 +201,7 @@ def test_finalised_patterns_keep_the_entropies_of_their_whole(client: Client) ->
 
 def test_vectors_are_known_once_learned_and_belong_to_their_session(client: Client) -> None:
     session, other = client.session("vectors"), client.session("vectors")
+    learned(client, session, {"strings": ["empty"], "vectors": [[]]}, "b")
     client.post(session + "/observe", {"strings": ["a"], "vectors": [[0.0, 0.0]]})
     learned(client, other, "p", "q")
     client.post(other + "/observe", {"vectors": [[0.1, 0.1]]})

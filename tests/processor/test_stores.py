@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from kato_processor.database import FORMAT, UnknownFormat, connected
+from kato_processor.learning import Batch
 from kato_processor.memory import Lesson
 from kato_processor.naming import pattern_name
 from kato_processor.node import Node
-from kato_processor.storage import Batch
 
 from .process import processor
 
