@@ -7,7 +7,7 @@ from pathlib import Path
 
 DOCUMENTS = sorted((Path(__file__).parent / "documents").glob("*.md"))
 _FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.M | re.S
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
 )
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from homes import KATO, Home, get, new_home, wait_until
-from scenarios.guides.blocks import BLOCKS
 
+from homes import KATO, Home, get, new_home, wait_until
 from kato_sessions import guides
 from kato_sessions.client import KATOClient
+from scenarios.guides.blocks import BLOCKS
 
 PORT = re.compile(r"(?<=--port )\d+|(?<=port: )\d+")
 # The guides' commands, as the README maps them to ours.
@@ -120,9 +120,10 @@ def make_world(home: Home, folder: Path) -> World:
     values = {"kato": KATO, "python": sys.executable, "curl": shutil.which("curl") or "curl"}
     for name, text in COMMANDS.items():
         file = folder / "bin" / name
+        script = f"#!/usr/bin/env bash\n{text}\n"
         for word, value in values.items():
-            text = text.replace(f"{{{word}}}", value)
-        file.write_text(f"#!/usr/bin/env bash\n{text}\n")
+            script = script.replace(f"{{{word}}}", value)
+        file.write_text(script)
         file.chmod(0o755)
     for script in ("start.sh", "kato-manager.sh"):
         (folder / script).symlink_to(folder / "bin" / script)

@@ -10,7 +10,7 @@ NOT_RUN = {
     "002/17": "needs Chainlit; it makes a UUID of its own, as any client may",
     "003/7": "starts that service's own program; `kato gateway up` serves the same API here",
     "003/8": "that service's own test file, which the guide does not print",
-    "004/12": "a sketch of a later version with `...` in it; the gateway's /chat does what it plans",
+    "004/12": "a sketch of a later version with `...` in it; the gateway's /chat does it",
 }
 
 
