@@ -13,11 +13,12 @@ from kato_processor.settings import InvalidSettings
 
 EXIT_USAGE = 2
 EXIT_CONFLICT = 4
+EXIT_UNAVAILABLE = 5
 MAX_WORKERS = 64
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit code: 2 = wrong setting or argument, 4 = port taken."""
+    """Run the command; the exit code is 2 = wrong setting, 4 = port taken, 5 = no session store."""
     arguments = _parser(os.environ).parse_args(argv)
     try:
         settings = from_environment(os.environ)
@@ -71,15 +72,19 @@ def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
         print(f"kato-processor: {error.strerror}", file=sys.stderr)  # noqa: T201
         return EXIT_CONFLICT
 
-    def work() -> None:
+    def work() -> int:
         from kato_processor.api.app import create_app
+        from kato_sessions.errors import InvalidSession, SessionError
 
-        serve.serve(create_app(settings), listener, log_level=settings.log_level)
+        try:
+            app = create_app(settings)
+        except SessionError as error:
+            print(f"kato-processor: KATO_SESSION_STORE: {error}", file=sys.stderr)  # noqa: T201
+            return EXIT_USAGE if isinstance(error, InvalidSession) else EXIT_UNAVAILABLE
+        serve.serve(app, listener, log_level=settings.log_level)
+        return 0
 
-    if arguments.workers > 1:
-        return serve.serve_many(work, arguments.workers)
-    work()
-    return 0
+    return serve.serve_many(work, arguments.workers) if arguments.workers > 1 else work()
 
 
 if __name__ == "__main__":

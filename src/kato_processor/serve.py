@@ -68,13 +68,14 @@ def _exit(_signum: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-def serve_many(work: Callable[[], None], workers: int) -> int:
+def serve_many(work: Callable[[], int], workers: int) -> int:
     """Run `work` in several child processes; stop all when one fails or a signal comes."""
     children = {pid for _ in range(workers) if (pid := _forked(work))}
 
-    def stop(signum: int, _frame: object) -> None:
+    def stop(_signum: int, _frame: object) -> None:
+        """A second SIGINT would cut requests short, and a terminal sends one to everybody."""
         for pid in children:
-            os.kill(pid, signum)
+            os.kill(pid, signal.SIGTERM)
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop)
@@ -84,18 +85,20 @@ def serve_many(work: Callable[[], None], workers: int) -> int:
         children.discard(pid)
         code = os.waitstatus_to_exitcode(status)
         if code not in (0, -signal.SIGTERM, -signal.SIGINT):
-            worst = worst or 1
+            worst = worst or max(code, 1)
             stop(signal.SIGTERM, None)
     return worst
 
 
-def _forked(work: Callable[[], None]) -> int:
+def _forked(work: Callable[[], int]) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
-        work()
+        code = work()
+    except SystemExit:
+        os._exit(0)
     except BaseException:  # noqa: BLE001 - the child must never run the parent's code
         sys.excepthook(*sys.exc_info())
         os._exit(1)
-    os._exit(0)
+    os._exit(code)

@@ -14,7 +14,7 @@ import pytest
 from kato_processor.naming import pattern_name
 
 from .conftest import Client
-from .process import environment, processor, run
+from .process import COMMAND, environment, processor, run
 
 NOT_FOR_HEALTH = {
     "fastapi",
@@ -41,7 +41,7 @@ def test_the_inherited_socket_answers_with_the_instances_name(tmp_path: Path) ->
 def test_the_listening_descriptor_may_come_by_environment(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kato_processor"],
+            COMMAND,
             env=environment(tmp_path, KATO_LISTEN_FD=str(listener.fileno())),
             pass_fds=[listener.fileno()],
         )
@@ -98,6 +98,32 @@ def test_wrong_settings_are_all_named_before_anything_starts(tmp_path: Path) -> 
         "kato-processor: RECALL_THRESHOLD: Must be a number between 0.0 and 1.0, not '1.5'",
         "kato-processor: SESSION_TTL: Must be an integer between 60 and 86400, not '0'",
     ]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_unknown_session_store_is_named(tmp_path: Path, workers: str) -> None:
+    done = run(
+        tmp_path, "--port", "0", "--workers", workers, KATO_SESSION_STORE="postgres://nowhere"
+    )
+
+    assert done.returncode == 2
+    assert "KATO_SESSION_STORE: store 'postgres://nowhere' is unknown" in done.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_all_workers_stop_politely(tmp_path: Path, signum: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = subprocess.Popen(
+            [*COMMAND, "--fd", str(listener.fileno()), "--workers", "2"],
+            env=environment(tmp_path),
+            pass_fds=[listener.fileno()],
+        )
+        client = Client(listener.getsockname()[1])
+        client.get("/health")
+        client.close()
+        process.send_signal(signum)
+
+        assert process.wait(timeout=30) == 0
 
 
 def test_settings_come_from_the_environment_over_the_file(tmp_path: Path) -> None:

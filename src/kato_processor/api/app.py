@@ -33,12 +33,12 @@ from kato_sessions.errors import SessionError
 
 
 def create_app(settings: ProcessSettings) -> Starlette:
-    """An application that opens its stores when it starts and closes them when it stops."""
+    """An application with its stores open; it closes them when it stops. Raises SessionError."""
     monitor = Monitor(cache_s=settings.metrics_cache_s)
+    processor = Processor(settings, open_sessions(settings), Nodes(settings.data_dir))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        processor = Processor(settings, open_sessions(settings), Nodes(settings.data_dir))
         context = app.state.context = Context(processor, monitor)
         tending = asyncio.create_task(context.tend())
         try:
