@@ -126,6 +126,9 @@ REFUSED = {
     "a chunk before LF": (CHUNKED + b"1\r\na\n0\r\n\r\n", 400),
     "an extension with LF": (CHUNKED + b"1;a\nb\r\na\r\n0\r\n\r\n", 400),
     "a folded trailer": (CHUNKED + b"0\r\nX: 1\r\n 2\r\n\r\n", 400),
+    "endless trailers": (CHUNKED + b"0\r\n" + b"X: 1\r\n" * 20_000, 400),
+    "an endless trailer": (CHUNKED + b"0\r\nX: " + b"x" * 100_000, 400),
+    "an endless extension": (CHUNKED + b"1;" + b"x" * 100_000, 400),
     "a trailer with a space": (CHUNKED + b"0\r\nX : 1\r\n\r\n", 400),
 }
 

@@ -11,6 +11,9 @@ _FORBIDDEN_TRAILERS = frozenset(
 )
 
 
+_BARREN_BYTES = 32 * 1024  # of extensions and trailers, which are kept until their end
+
+
 class BadChunks(Exception):
     """The framing is broken; the message says how."""
 
@@ -18,13 +21,14 @@ class BadChunks(Exception):
 class Chunks:
     """One chunked body. `feed` gives the bytes used; the parts wait in `parts`, trailers too."""
 
-    __slots__ = ("_parser", "_tail", "is_complete", "parts", "trailers")
+    __slots__ = ("_barren_bytes", "_parser", "_tail", "is_complete", "parts", "trailers")
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.trailers: list[tuple[bytes, bytes]] = []
         self.is_complete = False
         self._tail = b""
+        self._barren_bytes = 0
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(_HEAD)
         self.trailers.clear()
@@ -33,6 +37,7 @@ class Chunks:
         self.trailers.append((name, value))
 
     def on_body(self, part: bytes) -> None:
+        self._barren_bytes = 0
         self.parts.append(part)
 
     def on_message_complete(self) -> None:
@@ -44,6 +49,7 @@ class Chunks:
         httptools does not say where a message ends. It ends at an empty line, so it is fed from
         one empty line to the next.
         """
+        self._barren_bytes += len(data)
         start, overlap = 0, len(self._tail)
         seen = self._tail + data
         try:
@@ -54,6 +60,8 @@ class Chunks:
                 start = end
         except httptools.HttpParserError as error:
             raise BadChunks(f"a chunk is broken: {error}") from error
+        if self._barren_bytes > _BARREN_BYTES and not self.is_complete:
+            raise BadChunks("the trailers are too large")
         self._tail = seen[-3:]
         return start
 
