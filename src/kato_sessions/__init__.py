@@ -31,6 +31,7 @@ _HOMES = {
     "kato_sessions.profile": ("CHAT", "KATO", "PROFILES", "PULSEPAL", "SERVICE", "Profile"),
     "kato_sessions.pulsepal": ("ConversationContext", "SessionManager", "Settings"),
     "kato_sessions.rebuild": ("rebuild_sessions",),
+    "kato_sessions.resolve": ("resolve_session",),
     "kato_sessions.sealed": ("Cipher",),
     "kato_sessions.store": ("Page", "Store"),
     "kato_sessions.transfer": ("export_session", "import_session", "migrate"),
