@@ -23,7 +23,7 @@ _PAIRS = {"env": "env", "label": "labels", "set": "settings"}
 _LISTS = {"volume": "volumes"}
 _LIMITS = frozenset({"cpus", "memory", "gpus"})
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID|NAME...", show_default=False)]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID|NAME...", show_default=False)]
 Id = Annotated[str, typer.Argument(metavar="ID|NAME", show_default=False)]
 File = Annotated[
     str, typer.Option("--file", "-f", metavar="FILE", help="File of instances, - is stdin.")
@@ -68,13 +68,26 @@ def list_(
     if quiet:
         for one in found:
             output.data(one["id"])
-    elif format_ is Format.json:
-        output.document("instances", found)
-    elif not found:
-        output.talk("no instances there")
     else:
-        keys = ("id", "name", "status", "api_port", "runtime", "group")
-        output.table(COLUMNS, [[str(one[key]) for key in keys] for one in found])
+        _print(found, format_)
+
+
+def status(
+    context: typer.Context,
+    instances: Ids = None,
+    *,
+    format_: As = Format.table,
+) -> None:
+    """Ask how the instances there are. Exit code 3 when one does not run, 5 when none can tell."""
+    remote: Remote = context.obj
+    words = instances or [one["id"] for one in remote.ask("GET", "instances")["instances"]]
+    found = [remote.ask("GET", "instances", word)["instance"] for word in words]
+    _print(found, format_)
+    states = {one["status"] for one in found}
+    if "unreachable" in states:
+        raise typer.Exit(5)
+    if states - {"running", "starting"}:
+        raise typer.Exit(3)
 
 
 def inspect(context: typer.Context, instance: Id) -> None:
@@ -113,8 +126,9 @@ def restart(
 
 def stop(
     context: typer.Context,
-    instances: Ids,
+    instances: Ids = None,
     *,
+    all_: Annotated[bool, typer.Option("--all", "-a", help="Stop every instance.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Delete the data too.")] = False,
     grace: Annotated[
         float | None, typer.Option("--grace", metavar="SECONDS", min=0, show_default=False)
@@ -122,9 +136,12 @@ def stop(
     format_: As = Format.table,
 ) -> None:
     """Stop instances there; their data stays."""
+    remote: Remote = context.obj
+    if not instances and not all_:
+        raise ConfigError("stop without a name means all", hint="stop --all, or name some")
+    named = instances or [one["id"] for one in remote.ask("GET", "instances")["instances"]]
     answers = [
-        context.obj.ask("POST", "instances", one, "stop", purge=purge, grace_s=grace)
-        for one in instances
+        remote.ask("POST", "instances", one, "stop", purge=purge, grace_s=grace) for one in named
     ]
     stopped = [one for answer in answers for one in answer["stopped"]]
     if format_ is Format.json:
@@ -193,6 +210,7 @@ def top(context: typer.Context) -> None:
 
 _COMMANDS: Mapping[str, Callable[..., None]] = {
     "list": list_,
+    "status": status,
     "inspect": inspect,
     "start": start,
     "restart": restart,
@@ -234,6 +252,16 @@ def _take(found: dict[str, Any], key: str, value: str | None) -> None:
         found.setdefault("limits", {})[key] = value
     else:
         found[key] = value
+
+
+def _print(found: Sequence[Mapping[str, Any]], format_: Format) -> None:
+    if format_ is Format.json:
+        output.document("instances", found)
+    elif not found:
+        output.talk("no instances there")
+    else:
+        keys = ("id", "name", "status", "api_port", "runtime", "group")
+        output.table(COLUMNS, [[str(one[key]) for key in keys] for one in found])
 
 
 def _show(instance: Mapping[str, Any], format_: Format) -> None:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,7 +54,8 @@ def show(look: Callable[[], Mapping[str, Any]], *, interval_s: float = INTERVAL_
         rows = _rows(before, before, 1.0)
         output.table(_COLUMNS, rows)
         return
-    with Live(_table(_rows(before, before, 1.0)), console=console, auto_refresh=False) as live:
+    first = _table(_rows(before, before, 1.0))
+    with suppress(KeyboardInterrupt), Live(first, console=console, auto_refresh=False) as live:
         while True:
             time.sleep(interval_s)
             after, now_s = look(), time.monotonic()

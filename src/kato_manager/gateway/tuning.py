@@ -9,7 +9,7 @@ from kato_manager.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Keys of config.yaml; all numbers above 0."""
+    """Keys of config.yaml; numbers, above 0 but for `max_running`."""
 
     max_running: int = 0  # instances at a time, 0 is no limit; those on demand make room
     health_interval_s: float = 5.0
@@ -24,6 +24,8 @@ def tuning_of(config: Mapping[str, Any]) -> Tuning:
     given = {one.name: config[one.name] for one in fields(Tuning) if one.name in config}
     for name, value in given.items():
         wanted = int if isinstance(getattr(Tuning(), name), int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, wanted) or not value > 0:
-            raise ConfigError(f"config.yaml: {name}: {value!r} is not a number above 0")
+        is_number = isinstance(value, wanted) and not isinstance(value, bool)
+        if not is_number or not value >= 0 or (not value and name != "max_running"):
+            kind = "whole number" if wanted is int else "number"
+            raise ConfigError(f"config.yaml: {name}: {value!r} is not a {kind} above 0")
     return Tuning(**given)

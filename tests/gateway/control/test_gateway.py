@@ -196,6 +196,8 @@ def test_commands_work_on_a_gateway_elsewhere(running, tmp_path):
     refused = kato("stop", "far", KATO_TOKEN="wrong")
     gone = kato("stop", "nobody")
     logs = kato("logs", "far")
+    status = kato("status", "far")
+    nameless = kato("stop")
     top = kato("top")
     stopped = kato("stop", "far")
 
@@ -210,6 +212,11 @@ def test_commands_work_on_a_gateway_elsewhere(running, tmp_path):
         "error: the token is not the one of this gateway",
     )
     assert (gone.code, gone.err.splitlines()[0]) == (3, "error: there is no instance 'nobody'")
+    assert (status.code, status.out.splitlines()[1].split()[:3]) == (
+        0,
+        ["far", "KatoProcessor", "running"],
+    )
+    assert nameless.code == 2
     assert logs.out == "echo far starts\n"
     assert top.out.splitlines()[0].split()[:2] == ["ID", "STATUS"]
     assert stopped.out == "far  stopped\n"

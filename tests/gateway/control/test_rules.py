@@ -185,8 +185,24 @@ def test_an_empty_token_lets_nobody_in(tmp_path):
 
 def test_tuning_comes_from_the_users_configuration():
     assert tuning_of({"max_running": 3, "port_range": "1-2"}) == Tuning(max_running=3)
-    with pytest.raises(ConfigError, match=r"config.yaml: max_running: 'many' is not a number"):
-        tuning_of({"max_running": "many"})
+    assert tuning_of({"max_running": 0}) == Tuning()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("max_running", "many", "'many' is not a whole number above 0"),
+        ("max_running", 1.5, "1.5 is not a whole number above 0"),
+        ("health_interval_s", 0, "0 is not a number above 0"),
+        ("restart_steady_s", True, "True is not a number above 0"),
+        ("restart_first_pause_s", float("nan"), "nan is not a number above 0"),
+    ],
+)
+def test_a_wrong_value_is_named(key, value, said):
+    with pytest.raises(ConfigError) as told:
+        tuning_of({key: value})
+
+    assert told.value.message == f"config.yaml: {key}: {said}"
 
 
 def test_the_unit_ends_the_gateway_only_and_quotes_its_words(tmp_path):
