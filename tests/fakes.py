@@ -71,6 +71,9 @@ class FakeRuntime:
         self.stop(old, grace_s=0)
         return handle
 
+    def owns(self, handle: Handle) -> bool:
+        return handle["kind"] == "fake"
+
     def inspect(self, handle: Handle) -> Observed:
         if handle["number"] in self._running:
             return Observed(state="running", handle=handle)

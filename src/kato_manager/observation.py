@@ -55,7 +55,6 @@ def _observed(
         return None
     if mine := next((one for one in observed if one.handle == instance.handle), None):
         return mine
-    try:  # not in the list: gone, or another engine's
-        return runtimes[instance.runtime].inspect(instance.handle)
-    except RuntimeUnavailable:
-        return None
+    # Not in the list: gone, unless it is on another engine, of which nothing is known.
+    gone = runtimes[instance.runtime].owns(instance.handle)
+    return Observed(state="missing", handle=instance.handle) if gone else None

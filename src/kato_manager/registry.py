@@ -100,13 +100,12 @@ class Registry:
     def _without_file(self) -> Instances:
         """What runs, if the file was removed; empty in a new home."""
         last = self._read_backup()
-        if last is None and not (self.home / "instances").exists():
-            return Instances()
         instances = Instances({"registry": last.registry_id if last else None})
         instances.ports.update(last.ports if last else {})
         self._add_survivors(instances)
-        found = ", ".join(instances) or "nothing that runs"
-        instances.notes.append(f"{self.path} is missing; found {found}")
+        if last or instances:
+            found = ", ".join(instances) or "nothing that runs"
+            instances.notes.append(f"{self.path} is missing; found {found}")
         return instances
 
     def _from_backup(self, trouble: str) -> Instances:

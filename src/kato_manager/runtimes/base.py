@@ -76,6 +76,9 @@ class Runtime(Protocol):
         error is raised.
         """
 
+    def owns(self, handle: Handle) -> bool:
+        """Whether this very engine made the handle; asks no more than who the engine is."""
+
     def inspect(self, handle: Handle) -> Observed: ...
 
     def logs(self, handle: Handle, *, tail: int | None, follow: bool) -> Iterator[str]:

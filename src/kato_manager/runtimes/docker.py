@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from kato_manager.errors import InstanceNotFound, PortTaken, RuntimeUnavailable, StartFailed
-from kato_manager.model import Handle, Instance, InstanceSpec, Operation
+from kato_manager.model import Handle, Instance, InstanceSpec, Json, Operation
 from kato_manager.runtimes import attach, container, events, lifecycle, usage
 from kato_manager.runtimes.base import Event, Found, Observed, Usage
 from kato_manager.runtimes.creation import Creation, ProvideImage
@@ -51,7 +51,7 @@ class DockerRuntime:
         with listener, self.engine.answering():
             running = self._creation.already_running(instance)
             if running:
-                return self._handle(running, instance.spec, instance.port)
+                return self._handle_of(self._list({"id": [running]})[0])
             with self._creation.made(instance, instance.spec.container) as container_id:
                 listener.close()
                 lifecycle.start(self.engine, container_id, instance)
@@ -89,6 +89,10 @@ class DockerRuntime:
                 ready(handle)
             self._take_place(new_id, new.spec, [old_id])
             return handle
+
+    def owns(self, handle: Handle) -> bool:
+        with self.engine.answering():
+            return bool(handle["engine"] == self.engine.id)
 
     def inspect(self, handle: Handle) -> Observed:
         with self.engine.answering():
@@ -208,14 +212,14 @@ class DockerRuntime:
         return details
 
     def _refuse_foreign(self, handle: Handle) -> None:
-        if handle["engine"] != self.engine.id:
+        if not self.owns(handle):
             raise RuntimeUnavailable(
                 f"{handle['name']} belongs to {handle['kind']} at {handle['endpoint']},"
                 f" and this is {self.engine.kind} at {self.engine.endpoint}",
                 hint=f"DOCKER_HOST={handle['endpoint']} kato ...",
             )
 
-    def _handle(self, container_id: str, spec: InstanceSpec, port: int) -> Handle:
+    def _handle(self, container_id: str, spec: InstanceSpec, port: int) -> dict[str, Json]:
         return {
             "kind": self.engine.kind,
             "endpoint": self.engine.endpoint,
@@ -226,9 +230,16 @@ class DockerRuntime:
             "port": port,
         }
 
+    def _handle_of(self, summary: Summary) -> Handle:
+        """The very handle that its start gave, by whatever address the engine is reached now."""
+        instance = container.found(summary).instance
+        made_by = summary["Labels"].get(container.ENDPOINT, self.engine.endpoint)
+        handle = self._handle(summary["Id"], instance.spec, instance.port)
+        return {**handle, "endpoint": made_by}
+
     def _found(self, summary: Summary) -> Found:
         found = container.found(summary)
-        handle = self._handle(summary["Id"], found.instance.spec, found.instance.port)
+        handle = self._handle_of(summary)
         at_home = summary["Labels"].get(container.HOME) == self._owner.home
         return dataclasses.replace(
             found,

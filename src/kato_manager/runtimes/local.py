@@ -121,6 +121,9 @@ class LocalRuntime:
             self.stop(old, grace_s=new.spec.grace_s)
         return handle
 
+    def owns(self, handle: Handle) -> bool:
+        return bool(handle["kind"] == "local")
+
     def inspect(self, handle: Handle) -> Observed:
         if process.is_alive(handle["pid"], handle["started"]):
             return Observed(state="running", handle=handle)
