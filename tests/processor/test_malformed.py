@@ -221,6 +221,7 @@ def test_an_unknown_session_is_404_whatever_is_asked(
         ("POST", "/metrics", 405),
         ("GET", "/metrics/unknown", 404),
         ("GET", "/stats?minutes=soon", 422),
+        ("GET", "/stats?minutes=" + "9" * 400, 422),
         ("POST", "/learn/more", 404),
     ],
 )
@@ -251,8 +252,10 @@ def test_odd_but_valid_observations_are_accepted(client: Client) -> None:
         {"strings": [str(number) for number in range(10_000)]},
         {"emotives": {"": 0.0, "joy": "0.5", "sad": True}},
         {"vectors": [[]]},
+        {"vectors": [[], [1.0]]},
         {"vectors": [[1e308, 1e308], [1e308, 1e308]]},
         {"metadata": {"a": {"b": [None, True, 10**30, 1e300]}}},
+        {"emotives": {"beyond": float("inf")}},
         {"extra": 1},
         {},
     ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MAX_BODY_BYTES = 64 * 2**20
+MAX_DIGITS = 15
 Schema = Callable[[], "SchemaValidator"]
 
 
@@ -115,6 +116,8 @@ def query_int(request: Request, name: str, default: int) -> int:
     if text is None:
         return default
     try:
+        if len(text) > MAX_DIGITS:
+            raise ValueError
         return int(text)
     except ValueError:
         raise _invalid(
