@@ -15,8 +15,8 @@ from pathlib import Path
 
 from kato_sessions import life
 from kato_sessions.backend import Record
+from kato_sessions.documents import file_name, id_of, write_atomically
 from kato_sessions.errors import InvalidSession, RecordCorrupt, SessionNotFound
-from kato_sessions.files import file_name, id_of, write_atomically
 from kato_sessions.model import Clock, Session
 from kato_sessions.store import Store
 from kato_sessions.transfer import from_document, to_document, to_text

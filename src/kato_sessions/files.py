@@ -12,11 +12,9 @@ line; a torn last line is no change. Journals fold into the document on close an
 it. A document put into `active/` by hand is taken in when next looked for.
 """
 
-import base64
 import fcntl
 import json
 import os
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,47 +24,23 @@ from typing import Any
 
 from kato_sessions import life
 from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write
+from kato_sessions.documents import (
+    append_line,
+    document_head,
+    document_of,
+    file_name,
+    items_of,
+    journal_lines,
+    last_line,
+    what_is_broken,
+    write_atomically,
+)
 from kato_sessions.errors import RecordCorrupt, StoreUnavailable
 from kato_sessions.gate import Gate
 from kato_sessions.model import Item, Json, Session, State, dumps
 
-_SAFE = re.compile(r"(?!b32-)[a-z0-9_][a-z0-9_-]*")
-_HEAD = '{"session":'
-_BLOCK = 1 << 16
 _FOLD_BYTES = 1 << 20
 _GONE = {State.DELETED, State.ARCHIVED}
-
-
-def file_name(session_id: str) -> str:
-    """The id as a file name: no path, no two ids alike even where case is ignored."""
-    if _SAFE.fullmatch(session_id):
-        return session_id
-    encoded = base64.b32encode(session_id.encode()).decode()
-    return f"b32-{encoded.rstrip('=').lower()}"
-
-
-def id_of(name: str) -> str:
-    """The id that a file name stands for."""
-    if not name.startswith("b32-"):
-        return name
-    encoded = name.removeprefix("b32-").upper()
-    return base64.b32decode(encoded + "=" * (-len(encoded) % 8)).decode()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file as a whole, 0600, on the disk before anybody can see it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 class FilesBackend:
@@ -209,7 +183,7 @@ class FilesBackend:
             broken = [
                 (path, reason)
                 for path in sorted(self.active.glob("*.json"))
-                if (reason := _broken(path))
+                if (reason := what_is_broken(path))
             ]
             for path, _ in broken if quarantine else ():
                 self._quarantine(path)
@@ -281,7 +255,7 @@ class FilesBackend:
     def _rebuilt(self) -> dict[str, Json]:
         found = {}
         for path in self.active.glob("*.json"):
-            if not _broken(path):
+            if not what_is_broken(path):
                 session = self._head_of(path)
                 found[session.id] = _entry(session)
         return found
@@ -317,7 +291,7 @@ class FilesBackend:
             if "record" not in e
         }
         for path in sorted(self.active.glob("*.json")):
-            if path.name not in known and not _broken(path):
+            if path.name not in known and not what_is_broken(path):
                 self._take_in(path)
         self._scanned = self.active.stat().st_mtime_ns
 
@@ -332,7 +306,7 @@ class FilesBackend:
         put_at = int(path.stat().st_mtime * 1000)
         if not session.is_live(put_at):
             session = life.restored(session, put_at, exact=False)
-        items = _items_of(json.loads(path.read_bytes()))
+        items = items_of(json.loads(path.read_bytes()))
         path.unlink()
         self._write_document(session, items)
         self._enter(session)
@@ -360,9 +334,9 @@ class FilesBackend:
 
     def _head_of(self, path: Path) -> Session:
         """The newest record of a session without reading its items."""
-        line = _last_line(path.with_suffix(".jsonl"))
+        line = last_line(path.with_suffix(".jsonl"))
         try:
-            head = json.loads(line)["session"] if line else _document_head(path)
+            head = json.loads(line)["session"] if line else document_head(path)
             return Session.from_json(head)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RecordCorrupt(
@@ -374,15 +348,15 @@ class FilesBackend:
         if not path.exists():
             return []
         try:
-            items = _items_of(json.loads(path.read_bytes()))
+            items = items_of(json.loads(path.read_bytes()))
         except (ValueError, TypeError, AttributeError) as error:
             raise RecordCorrupt(
                 f"{path} cannot be read: {error}", hint="kato sessions doctor --fix"
             ) from error
         last = items[-1].seq if items else 0
         keep = None
-        for line in _lines(path.with_suffix(".jsonl")):
-            items += [item for item in _items_of(line) if item.seq > last]
+        for line in journal_lines(path.with_suffix(".jsonl")):
+            items += [item for item in items_of(line) if item.seq > last]
             keep = line.get("keep", keep)
         return items[-keep:] if keep else items
 
@@ -409,7 +383,7 @@ class FilesBackend:
         if write.keep_items:
             line["keep"] = write.keep_items
         path = self._path(session.id, ".jsonl")
-        size = _append_line(path, dumps(line))
+        size = append_line(path, dumps(line))
         self._journals.add(session.id)
         if size > max(_FOLD_BYTES, self._path(session.id, ".json").stat().st_size):
             self._fold(session.id)
@@ -419,14 +393,14 @@ class FilesBackend:
         if not path.exists() or not path.with_suffix(".jsonl").exists():
             return
         session, items = self._head_of(path), self._items(session_id)
-        write_atomically(path, _document(session, items))
+        write_atomically(path, document_of(session, items))
         path.with_suffix(".jsonl").unlink()
 
     def _write_document(self, session: Session, items: Any) -> None:
         path = self._path(session.id, ".json")
         # The journal of an earlier life goes first: behind a new document it would be read as news.
         path.with_suffix(".jsonl").unlink(missing_ok=True)
-        write_atomically(path, _document(session, items))
+        write_atomically(path, document_of(session, items))
 
     def _workspace(self, session_id: str) -> str:
         path = self._path(session_id, ".txt")
@@ -492,77 +466,3 @@ def _entry_matches(wanted: Filter, entry: Mapping[str, Any]) -> bool:
             or (entry["state"] == State.ACTIVE and (due_at is None or due_at > wanted.live_at))
         )
     )
-
-
-def _document(session: Session, items: Any) -> bytes:
-    """The session first, so that it can be read without the items."""
-    listed = ",".join(dumps(item.to_json()) for item in items)
-    return f'{_HEAD}{dumps(session.to_json())},"items":[{listed}]}}\n'.encode()
-
-
-def _document_head(path: Path) -> Any:
-    with path.open("rb") as file:
-        block = file.read(_BLOCK).decode(errors="ignore")
-    if block.startswith(_HEAD):
-        try:
-            return json.JSONDecoder().raw_decode(block, len(_HEAD))[0]
-        except ValueError:
-            pass  # longer than a block, or written by another hand: read it whole
-    return json.loads(path.read_bytes())["session"]
-
-
-def _items_of(document: Mapping[str, Any]) -> list[Item]:
-    return [Item.from_json(item) for item in document.get("items", ())]
-
-
-def _lines(path: Path) -> Iterator[Any]:
-    if not path.exists():
-        return
-    for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline is torn
-        yield json.loads(line)
-
-
-def _last_line(path: Path) -> bytes | None:
-    """The last whole line, found from the end."""
-    if not path.exists():
-        return None
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        reach = 0
-        while reach < size:
-            reach = min(size, max(_BLOCK, reach * 4))
-            file.seek(size - reach)
-            whole = file.read(reach).rpartition(b"\n")[0]
-            _, newline, line = whole.rpartition(b"\n")
-            if newline or reach == size:
-                return line or None
-    return None
-
-
-def _append_line(path: Path, text: str) -> int:
-    """Add a line after the last whole one and give the new size."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(handle, "r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        if end:
-            file.seek(end - 1)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                end = file.read().rfind(b"\n") + 1
-                file.truncate(end)
-        file.seek(end)
-        file.write(text.encode() + b"\n")
-        file.flush()
-        return file.tell()
-
-
-def _broken(path: Path) -> str | None:
-    try:
-        document = json.loads(path.read_bytes())
-        Session.from_json(document["session"])
-        _items_of(document)
-        for line in _lines(path.with_suffix(".jsonl")):
-            Session.from_json(line["session"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None

@@ -11,8 +11,8 @@ from typing import Any, Self
 from kato_sessions import config
 from kato_sessions.archive import Archive
 from kato_sessions.connect import open_store
+from kato_sessions.documents import write_atomically
 from kato_sessions.errors import SessionNotFound
-from kato_sessions.files import write_atomically
 from kato_sessions.janitor import Janitor, Swept
 from kato_sessions.model import DAY_MS, HOUR_MS, Clock, Item, Json, Session, now_ms
 from kato_sessions.profile import PULSEPAL, Profile

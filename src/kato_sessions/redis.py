@@ -27,6 +27,7 @@ from urllib.parse import parse_qsl, urlencode
 from redis import Redis
 from redis.exceptions import RedisError
 
+from kato_sessions import lua
 from kato_sessions.backend import (
     Change,
     Filter,
@@ -47,75 +48,6 @@ _CONTEND_S = 10.0
 _PATIENCE = 3
 _AT_ONCE = 4
 _CHUNK = 500
-
-_COMMIT = """
-local spec = cjson.decode(ARGV[1])
-local id, k = spec.id, KEYS
-local now_doc = redis.call('GET', k[1])
--- a writer that lost several times takes the turn: the others wait until it is through
-local turn_key = k[7]
-local turn = redis.call('GET', turn_key)
-if turn and turn ~= spec.turn then return {'wait', now_doc or ''} end
-if spec.turn ~= '' and not turn then redis.call('SET', turn_key, spec.turn, 'PX', 500) end
-if spec.seen == '' and now_doc then return {'stale', now_doc} end
-if spec.seen ~= '' and spec.seen ~= '*' and
-   (not now_doc or redis.sha1hex(now_doc) ~= spec.seen) then return {'stale', now_doc or ''} end
-for index, limit in ipairs(spec.limits) do
-  if limit > 0 and redis.call('ZCOUNT', spec.limit_keys[index], '(' .. spec.now, '+inf') >= limit
-  then return {'full' .. index} end
-end
-for _, key in ipairs(spec.leave) do redis.call('ZREM', key, id) end
-redis.call('SET', k[1], ARGV[2])
-if spec.turn ~= '' then redis.call('DEL', turn_key) end
-if spec.keep == '0' then redis.call('DEL', k[2], k[4]) end
-for index = 4, #ARGV do redis.call('RPUSH', k[2], ARGV[index]) end
-if spec.keep ~= '' and spec.keep ~= '0' then redis.call('LTRIM', k[2], -spec.keep, -1) end
-if spec.workspace == 'set' then redis.call('SET', k[3], ARGV[3]) end
-if spec.workspace == 'drop' then redis.call('DEL', k[3]) end
-for name, range in pairs(spec.keys) do redis.call('HSET', k[4], name, range) end
-for _, key in ipairs(spec.expiry) do
-  if spec.deadline == '' then redis.call('ZREM', key, id)
-  else redis.call('ZADD', key, spec.deadline, id) end
-end
-for _, key in ipairs(spec.created) do redis.call('ZADD', key, spec.created_at, id) end
-redis.call('HSET', k[6], id, spec.owners)
-if spec.due == '' then redis.call('ZREM', k[5], id)
-else redis.call('ZADD', k[5], spec.due, id) end
-for index = 1, 4 do
-  if spec.ttl == '' then redis.call('PERSIST', k[index])
-  else redis.call('PEXPIRE', k[index], spec.ttl) end
-end
-return {'done'}
-"""
-_REMOVE = """
-if ARGV[2] ~= '*' and (redis.call('ZSCORE', KEYS[5], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-local gone = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-redis.call('ZREM', KEYS[5], ARGV[1])
-redis.call('HDEL', KEYS[6], ARGV[1])
-for index = 8, #KEYS do redis.call('ZREM', KEYS[index], ARGV[1]) end
-return gone
-"""
-_ITEMS = """
-local head = redis.call('LINDEX', KEYS[1], 0)
-if not head then return {} end
--- the last one in the text is the item's own; cjson refuses some texts that JSON allows
-local first = tonumber(string.match(head, '.*"seq":(%d+),"session_id":"'))
-local size = redis.call('LLEN', KEYS[1])
-local start = math.max(0, ARGV[1] + 1 - first)
-local stop = size - 1
-if ARGV[2] ~= '' then stop = math.min(stop, ARGV[2] - first - 1) end
-if start > stop then return {} end
-local limit = tonumber(ARGV[3])
-if ARGV[4] == '1' then start = math.max(start, stop - limit + 1)
-else stop = math.min(stop, start + limit - 1) end
-return redis.call('LRANGE', KEYS[1], start, stop)
-"""
-_LEASE = """
-local held = redis.call('HMGET', KEYS[1], 'holder', 'until')
-if held[1] and held[1] ~= ARGV[1] and tonumber(held[2]) > tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', ARGV[3])
-return 1
-"""
 
 
 class RedisBackend:
@@ -138,10 +70,10 @@ class RedisBackend:
         self._scripts = {
             name: self._redis.register_script(text)
             for name, text in (
-                ("commit", _COMMIT),
-                ("remove", _REMOVE),
-                ("items", _ITEMS),
-                ("lease", _LEASE),
+                ("commit", lua.COMMIT),
+                ("remove", lua.REMOVE),
+                ("items", lua.ITEMS),
+                ("lease", lua.LEASE),
             )
         }
         self._ask("PING")
