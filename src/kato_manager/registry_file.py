@@ -103,7 +103,8 @@ class Instances(MutableMapping[str, Instance]):
 
     def text(self) -> str:
         """The file's content, one line an instance: easy to read, compare and grep."""
-        head = {**self._document, "version": VERSION, "registry": self.registry_id}
+        head = {"version": VERSION, **self._document, "registry": self.registry_id}
+        head["version"] = VERSION
         head["ports"] = self.ports
         head.pop("instances", None)
         top = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
