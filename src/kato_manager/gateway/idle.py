@@ -30,9 +30,9 @@ class Activity:
             known_s = self._last_s.get(one, now_s)
             self._last_s[one] = max(known_s, seen.last_activity_s) if is_quiet(seen) else now_s
 
-    def touch(self, instance_id: str, now_s: float) -> None:
-        """It was started for somebody who is about to use it."""
-        self._last_s[instance_id] = now_s
+    def touch(self, instance_id: str, at_s: float) -> None:
+        """It was started then, for somebody who is about to use it."""
+        self._last_s[instance_id] = max(at_s, self._last_s.get(instance_id, at_s))
 
     def forget(self, instance_id: str) -> None:
         self._last_s.pop(instance_id, None)

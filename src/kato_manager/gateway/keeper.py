@@ -81,7 +81,10 @@ class Keeper:
         for event in self.watch.look():
             self.events.post(event)
             if event.kind == Status.RUNNING:
-                self._activity.touch(event.instance, self._clock())
+                # When it was recorded, not when we saw it: requests may have come in between.
+                age = event.at - self.watch.instances[event.instance].updated_at
+                began_s = self._clock() - max(0.0, age.total_seconds())
+                self._activity.touch(event.instance, began_s)
             elif event.kind == "removed":
                 self._activity.forget(event.instance)
 

@@ -82,6 +82,16 @@ def test_idle_counts_from_the_last_request_or_the_first_look():
     assert (activity.idle_s("a", 150.0), activity.idle_s("b", 150.0)) == (50.0, 20.0)
 
 
+def test_a_start_seen_late_does_not_hide_that_another_was_used_since():
+    activity = Activity()
+    activity.look(["a"], {"a": Counts(last_activity_s=20.0)}, 20.0)
+
+    activity.touch("b", 10.0)
+    activity.touch("a", 5.0)
+
+    assert (activity.idle_s("a", 30.0), activity.idle_s("b", 30.0)) == (10.0, 20.0)
+
+
 def test_work_that_lasts_is_activity():
     activity = Activity()
     for now_s in (100.0, 200.0):
