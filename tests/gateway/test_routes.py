@@ -151,10 +151,10 @@ def test_a_match_among_5000_instances_takes_microseconds() -> None:
     rounds = 2000
 
     def once() -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         for _ in range(rounds):
             table.match(b"/instance-4321/predictions?x=1", b"localhost")
-        return (time.perf_counter() - begun) / rounds
+        return (time.process_time() - begun) / rounds
 
     best_s = min(once() for _ in range(20))
 
