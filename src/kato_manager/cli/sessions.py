@@ -242,6 +242,7 @@ def import_(
 
 
 def bind(
+    context: typer.Context,
     node_id: Annotated[str | None, typer.Argument(metavar="[NODE]", help="A node_id.")] = None,
     instance: Annotated[str | None, typer.Argument(metavar="[ID]", help="An instance.")] = None,
     *,
@@ -249,7 +250,8 @@ def bind(
 ) -> None:
     """Bind a node to an instance, or list bindings.
 
-    Its sessions go there from now on. What the node has learned stays where it was: the new instance has a memory of its own.
+    Its sessions go there from now on. What the node has learned stays where it was: the new
+    instance has a memory of its own.
     """
     from kato_manager.gateway.sessions import shown
     from kato_manager.gateway.sessions.bindings import Bindings
@@ -259,6 +261,7 @@ def bind(
 
     settings = Settings.load(os.environ)
     bindings = Bindings(places_of(settings, os.environ).bindings)
+    context.call_on_close(bindings.close)
     if node_id is not None and instance is not None:
         chosen = select(Registry(settings.home).read(), [instance])[0]
         before = bindings.bind(node_id, chosen.id)

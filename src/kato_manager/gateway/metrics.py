@@ -59,9 +59,10 @@ class Collected(Collector):
         )
 
 
-def exposition(collector: Collector) -> bytes:
+def exposition(*collectors: Collector) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
+    for collector in collectors:
+        registry.register(collector)
     return generate_latest(registry)
 
 

@@ -210,3 +210,15 @@ def test_cleaning_up_tells_what_ended(gate) -> None:
         "archives_removed": 0,
         "dry_run": False,
     }
+
+
+def test_metrics_tell_what_the_guide_wants_alerts_for(gate) -> None:
+    gate.create(node_id="counted")
+
+    lines = gate.ask("GET", "/metrics").text.splitlines()
+
+    values = dict(line.split() for line in lines if line.startswith("kato_sessions_"))
+    active = gate.json("GET", "/sessions/count")["count"]
+    assert float(values["kato_sessions_active"]) == active
+    assert float(values["kato_sessions_stored_bytes"]) > 0
+    assert float(values["kato_sessions_cleanup_failed"]) == 0

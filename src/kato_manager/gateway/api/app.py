@@ -19,6 +19,7 @@ from kato_manager.gateway.api.access import Access
 from kato_manager.gateway.api.context import Context
 from kato_manager.gateway.metrics import Collected
 from kato_manager.gateway.sessions import failures
+from kato_manager.gateway.sessions import metrics as session_metrics
 from kato_manager.gateway.sessions import router as sessions
 
 # `Access` decides; here it is only said, so that the page of the documentation can send the token.
@@ -65,7 +66,10 @@ def _add_rest(app: FastAPI, context: Context) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     def get_metrics() -> Response:
-        return Response(metrics.exposition(collector), media_type=metrics.CONTENT_TYPE)
+        live = app.state.sessions
+        of_sessions = session_metrics.Collected(live.store, context.manager.settings.home)
+        text = metrics.exposition(collector, of_sessions)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     @app.get("/docs", include_in_schema=False)
     def docs(_request: Request) -> Response:

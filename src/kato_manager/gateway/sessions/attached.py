@@ -15,9 +15,10 @@ from kato_manager.gateway.sessions.calls import Answer, Caller
 from kato_manager.gateway.sessions.instances import Instances
 from kato_manager.model import Instance
 from kato_sessions.errors import VersionConflict
-from kato_sessions.model import Affinity, Session, now_ms
+from kato_sessions.model import SECOND_MS, Affinity, Session, now_ms
 from kato_sessions.store import Store
 
+_NEVER_S = 10 * 365 * 86_400  # the longest that a processor takes
 _JSON = (("content-type", "application/json"),)
 
 
@@ -36,6 +37,15 @@ class Attached:
     session: Session
     instance: Instance
     session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is known of a session: `kept` by instance, `settled` = the instance of its memory."""
+
+    session: Session
+    kept: Mapping[str, str]
+    settled: str | None
 
 
 class Attaching:
@@ -60,31 +70,28 @@ class Attaching:
     async def to(self, session_id: str, agent_type: str | None = None) -> Attached:
         """Where the session lives; this counts as using it. Raises SessionNotFound, `Problem`."""
         while True:
-            session, text = await asyncio.to_thread(self._store.workspace, session_id)
-            kept: dict[str, str] = json.loads(text or "{}")
-            instance = await self._instance_of(session, agent_type)
-            if instance.id in kept:
-                return Attached(session=session, instance=instance, session_id=kept[instance.id])
-            if made := await self._attach(session, instance, kept):
+            found = await asyncio.to_thread(self._look, session_id, touch=True)
+            instance = await self._instance_of(found, agent_type)
+            if name := found.kept.get(instance.id):
+                return Attached(session=found.session, instance=instance, session_id=name)
+            if made := await self._attach(found, instance):
                 return made
 
     async def known(self, session: Session) -> Attached | None:
         """Where it lives, if that is settled and runs; makes, starts and touches nothing."""
-        _, text = await asyncio.to_thread(self._store.workspace, session.id, touch=False)
-        kept: dict[str, str] = json.loads(text or "{}")
-        instance_id = await self._settled(session)
-        instance = self._instances.recorded.get(instance_id or "")
-        if instance is None or instance.id not in kept or not instance.is_live:
+        found = await asyncio.to_thread(self._look, session.id, touch=False)
+        instance = self._instances.recorded.get(found.settled or "")
+        if instance is None or instance.id not in found.kept or not instance.is_live:
             return None
-        return Attached(session=session, instance=instance, session_id=kept[instance.id])
+        name = found.kept[instance.id]
+        return Attached(session=session, instance=instance, session_id=name)
 
     async def forget(self, gone: Attached) -> None:
         """The instance has lost it: the next use makes it anew."""
-        session, text = await asyncio.to_thread(self._store.workspace, gone.session.id, touch=False)
-        kept: dict[str, str] = json.loads(text or "{}")
-        if kept.get(gone.instance.id) == gone.session_id:
-            del kept[gone.instance.id]
-            await self._put(session, kept)
+        found = await asyncio.to_thread(self._look, gone.session.id, touch=False)
+        if found.kept.get(gone.instance.id) == gone.session_id:
+            kept = {one: name for one, name in found.kept.items() if one != gone.instance.id}
+            await self._put(found.session, kept)
 
     async def open(self, instance: Instance, body: Mapping[str, Any]) -> dict[str, Any]:
         """Make a session there; what it says about it. Raises InstanceRefused, `Problem`."""
@@ -100,28 +107,31 @@ class Attaching:
     async def close(self, instance: Instance, session_id: str) -> None:
         await self._caller.call(instance, "DELETE", f"/sessions/{session_id}")
 
-    async def _instance_of(self, session: Session, agent_type: str | None) -> Instance:
+    def _look(self, session_id: str, *, touch: bool) -> _Found:
+        session, text = self._store.workspace(session_id, touch=touch)
+        if session.node_id is not None:
+            binding = self._bindings.get(session.node_id)
+            settled = binding.instance if binding else None
+        else:
+            settled = session.affinity.instance_id if session.affinity else None
+        return _Found(session=session, kept=json.loads(text or "{}"), settled=settled)
+
+    async def _instance_of(self, found: _Found, agent_type: str | None) -> Instance:
+        session = found.session
         if self._instances.named(agent_type):
             owner = session.node_id or session.id
             return await self._instances.ready(self._instances.choose(owner, agent_type))
+        if found.settled:
+            return await self._instances.ready(found.settled)
         if session.node_id is not None:
             return await self.bound(session.node_id)
-        settled = await self._settled(session)
-        return await self._instances.ready(settled or self._instances.choose(session.id))
+        return await self._instances.ready(self._instances.choose(session.id))
 
-    async def _settled(self, session: Session) -> str | None:
-        """The instance of the session's memory: of its node's, else its own."""
-        if session.node_id is not None:
-            binding = await asyncio.to_thread(self._bindings.get, session.node_id)
-            return binding.instance if binding else None
-        return session.affinity.instance_id if session.affinity else None
-
-    async def _attach(
-        self, session: Session, instance: Instance, kept: Mapping[str, str]
-    ) -> Attached | None:
+    async def _attach(self, found: _Found, instance: Instance) -> Attached | None:
         """Make the other side; None when somebody else did at the same moment."""
-        remaining_ms = session.remaining_ms(now_ms())
-        ttl_s = None if remaining_ms is None else max(1, (session.ttl_ms() or 0) // 1000)
+        session = found.session
+        ttl_ms = session.ttl_ms()
+        ttl_s = _NEVER_S if ttl_ms is None else max(1, ttl_ms // SECOND_MS)
         told = await self.open(
             instance,
             {
@@ -134,7 +144,7 @@ class Attaching:
             },
         )
         session_id = str(told["session_id"])
-        if not await self._put(session, {**kept, instance.id: session_id}):
+        if not await self._put(session, {**found.kept, instance.id: session_id}):
             await self.close(instance, session_id)
             return None
         await asyncio.to_thread(self.note, session.id, instance)

@@ -54,7 +54,9 @@ async def serving(
     async with AsyncExitStack() as stack:
         store = stack.enter_context(places.open_store())
         stack.callback(caller.close)
-        attaching = Attaching(store, Bindings(places.bindings), Instances(registry, wake), caller)
+        bindings = Bindings(places.bindings)
+        stack.callback(bindings.close)
+        attaching = Attaching(store, bindings, Instances(registry, wake), caller)
         sessions = Sessions(store, attaching, caller, touch=touch)
         sweeper = Sweeper(Janitor(store, places.open_archive()), registry.home)
         timer = asyncio.create_task(sweeper.forever())

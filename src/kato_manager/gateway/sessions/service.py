@@ -165,7 +165,8 @@ class Sessions:
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Answer:
         """Let the instance do it; `rest` is the raw path behind the session, with its query."""
-        await self.found(session_id)
+        if session_id == DEFAULT_ID:
+            await self.found(session_id)
         attached = await self._attaching.to(session_id)
         began_s = time.perf_counter()
         try:
