@@ -57,7 +57,7 @@ def choose(wish: Wish, *, taken: Collection[int], avoided: Collection[int] = ())
 
 def listen(port: int) -> socket.socket | None:
     """A socket that is bound to the port and listens, or None when somebody else has it."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # Past connections in TIME_WAIT must not block a restart; a listening stranger still does.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
