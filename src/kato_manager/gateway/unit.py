@@ -49,14 +49,14 @@ def text(settings: Settings, options: Options) -> str:
     words += ["--port", str(settings.gateway_port)]
     return _UNIT.format(
         home=_escaped(str(settings.home)),
-        command=" ".join(map(_quoted, words)),
+        command=" ".join(_quoted(word).replace("$", "$$") for word in words),
         environment=_quoted(f"KATO_HOME={settings.home}"),
     )
 
 
 def _quoted(word: str) -> str:
-    """One word for systemd (systemd.syntax(7), systemd.service(5) on `$`)."""
-    safe = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    """One word for systemd (systemd.syntax(7)); `$` means something in commands only."""
+    safe = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{_escaped(safe)}"' if safe != word or not word or " " in word else _escaped(safe)
 
 

@@ -224,6 +224,7 @@ def test_the_unit_ends_the_gateway_only_and_quotes_its_words(tmp_path):
     command = next(one for one in lines if one.startswith("ExecStart="))
     assert f'--home "{tmp_path}/my $$home 100%%" --host 127.0.0.1 --workers 2' in command
     assert command.endswith(" --port 8123")
+    assert f'Environment="KATO_HOME={tmp_path}/my $home 100%%"' in lines
     assert "KillMode=process" in lines
     found = place(home, {"XDG_CONFIG_HOME": str(tmp_path)})
     assert found.parent == tmp_path / "systemd" / "user"
