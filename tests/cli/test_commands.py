@@ -312,8 +312,8 @@ def test_following_logs_end_with_the_instance(home: Home) -> None:
 
     home.kato("stop", "a")
 
-    rest, err = follower.communicate(timeout=20)
-    assert (follower.returncode, err) == (0, "")
+    rest, err = follower.stdout.read(), follower.stderr.read()
+    assert (follower.wait(timeout=20), err) == (0, "")
     assert lines(rest)[:2] == ["line 0", "line 1"]
 
 
