@@ -133,7 +133,7 @@ def test_2_a_port_held_by_a_process_or_by_a_container_leaves_no_created_containe
 def test_6_a_port_can_be_bound_at_once_after_stop_again_and_again(fleet):
     instance = fleet.instance(grace_s=0)
 
-    for _ in range(5):
+    for _ in range(3):
         handle = fleet.runtime.start(instance, listen(instance.port))
         fleet.runtime.stop(handle, grace_s=0)
         listen(instance.port).close()
@@ -278,3 +278,18 @@ def test_25_an_instance_of_another_engine_is_unknown_not_gone(fleet):
 
         assert instance.id not in {one.instance.id for one in runtime.find()}
     assert get(instance.port)["instance_id"] == instance.id
+
+
+def test_25_the_same_engine_by_another_address_knows_the_same_handles(fleet, tmp_path):
+    relay = Relay(endpoint("docker"), tmp_path / "engine.sock")
+    instance = fleet.instance()
+    handle = fleet.serve(instance)
+
+    runtime = fleet.runtime_on(Engine(relay.endpoint))
+
+    (found,) = [one for one in runtime.find() if one.instance.id == instance.id]
+    assert found.observed.handle == found.instance.handle == handle
+    assert runtime.start(instance, listen()) == handle
+    runtime.stop(handle, grace_s=0)
+    assert fleet.containers() == []
+    relay.cut()

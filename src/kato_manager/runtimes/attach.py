@@ -74,14 +74,17 @@ def _terminal(api: "APIClient", made: str) -> Iterator[None]:
     import termios
     import tty
 
+    from docker.errors import APIError
+
     def resize(*_: object) -> None:
         size = os.get_terminal_size(sys.stdin.fileno())
-        api.exec_resize(made, height=size.lines, width=size.columns)
+        with suppress(APIError):  # the command has ended: it needs no size
+            api.exec_resize(made, height=size.lines, width=size.columns)
 
     before = termios.tcgetattr(sys.stdin)
     previous = signal.signal(signal.SIGWINCH, resize)
     try:
-        tty.setraw(sys.stdin)
+        tty.setraw(sys.stdin, termios.TCSADRAIN)  # keeps what was typed ahead
         resize()
         yield
     finally:

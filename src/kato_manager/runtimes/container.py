@@ -33,6 +33,7 @@ CONFIG_HASH = "io.kato.config-hash"
 OPERATION = "io.kato.op"
 ORIGIN = "io.kato.origin"
 VERSION = "io.kato.version"
+ENDPOINT = "io.kato.endpoint"  # by which address the engine was reached
 
 _PLACEHOLDER = re.compile(r"\{(id|port|host|data|python)\}")
 _STATUS_CODE = re.compile(r"Exited \((\d+)\)")

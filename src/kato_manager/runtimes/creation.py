@@ -63,7 +63,7 @@ class Creation:
         self.engine.ensure_network(self.network)
         if spec.pull == "always":
             self._provide(spec)
-        labels = self.owner.labels(instance)
+        labels = {**self.owner.labels(instance), container.ENDPOINT: self.engine.endpoint}
         body = container.request(instance, labels=labels, network=self.network)
         create = partial(self.engine.create, name, body)
         try:
