@@ -1,32 +1,20 @@
 """The session API: `/sessions`, `/query`, `/chat`, `/users/{id}/sessions`."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from kato_manager.gateway.api import bodies as json_bodies
 from kato_manager.gateway.api.bodies import described
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.sessions import bodies, failures, figures, shown
-from kato_manager.gateway.sessions.attached import Attaching
-from kato_manager.gateway.sessions.bindings import Bindings
-from kato_manager.gateway.sessions.calls import Answer, Caller
-from kato_manager.gateway.sessions.conversation import Conversation
-from kato_manager.gateway.sessions.instances import Instances, Wake
-from kato_manager.gateway.sessions.places import Places, places_of
-from kato_manager.gateway.sessions.service import Sessions
-from kato_manager.gateway.sessions.sweeping import Sweeper
-from kato_manager.registry import Registry
+from kato_manager.gateway.sessions.calls import Answer
+from kato_manager.gateway.sessions.live import Live, opened
 from kato_sessions.errors import InvalidSession
-from kato_sessions.janitor import Janitor
 from kato_sessions.model import DEFAULT_ID, State, checked_id
-from kato_sessions.store import PAGE_MAX, Store
+from kato_sessions.store import PAGE_MAX
 
 OBSERVATION_BYTES = 64 << 20
 _PASSED_ON = ("content-type", "accept", "x-trace-id", "x-request-id", "x-node-id", "x-test-id")
@@ -34,62 +22,12 @@ _GIVEN_BACK = frozenset({"content-type", "x-trace-id", "x-session-id", "retry-af
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """What the routes work with while the application runs."""
-
-    sessions: Sessions
-    conversation: Conversation
-    store: Store
-    sweeper: Sweeper
-    places: Places
-
-
-@asynccontextmanager
-async def serving(
-    places: Places, registry: Registry, *, wake: Wake, touch: Callable[[str], None]
-) -> AsyncIterator[Live]:
-    """Open the store and run the janitor; both end with it."""
-    caller = Caller()
-    async with AsyncExitStack() as stack:
-        store = stack.enter_context(places.open_store())
-        stack.callback(caller.close)
-        bindings = Bindings(places.bindings)
-        stack.callback(bindings.close)
-        attaching = Attaching(store, bindings, Instances(registry, wake), caller)
-        sessions = Sessions(store, attaching, caller, touch=touch)
-        sweeper = Sweeper(Janitor(store, places.open_archive()), registry.home)
-        timer = asyncio.create_task(sweeper.forever())
-        try:
-            yield Live(
-                sessions=sessions,
-                conversation=Conversation(store, sessions, attaching),
-                store=store,
-                sweeper=sweeper,
-                places=places,
-            )
-        finally:
-            timer.cancel()
-            with suppress(asyncio.CancelledError):
-                await timer
-
-
 def live_of(request: Request) -> Live:
     live: Live = request.app.state.sessions
     return live
 
 
-@asynccontextmanager
-async def _opened(app: FastAPI) -> AsyncIterator[None]:
-    """Sessions of the application's `KATO_HOME`, as long as it runs."""
-    manager, waker = app.state.context.manager, app.state.context.waker
-    places = places_of(manager.settings, os.environ)
-    async with serving(places, manager.registry, wake=waker.wake, touch=waker.touch) as live:
-        app.state.sessions = live
-        yield
-
-
-router = APIRouter(tags=["sessions"], lifespan=_opened)
+router = APIRouter(tags=["sessions"], lifespan=opened)
 Here = Annotated[Live, Depends(live_of)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 _CREATE = {"node_id": "my_application", "config": {"recall_threshold": 0.3}, "ttl": 7200}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from kato_manager.gateway.problems import Problem
-from kato_manager.gateway.sessions import shown
+from kato_manager.gateway.sessions import answers, shown
 from kato_manager.gateway.sessions.attached import Attached, Attaching, InstanceRefused
 from kato_manager.gateway.sessions.bodies import NewSession
 from kato_manager.gateway.sessions.calls import Answer, Caller
@@ -48,10 +48,7 @@ class Sessions:
 
         Raises SessionExists, SessionLimit, `Problem`, InstanceRefused.
         """
-        node_id = wanted.node_id
-        if node_id is None and wanted.user_id:
-            node_id = f"user_{wanted.user_id}"
-        wanted = replace(wanted, node_id=node_id) if node_id else wanted
+        wanted = self._of_user(wanted)
         instance = await self._instance_for(wanted) if wanted.node_id else None
         if instance is None or wanted.session_id is not None:
             session = await asyncio.to_thread(self._record, wanted, wanted.session_id)
@@ -59,6 +56,14 @@ class Sessions:
         else:
             session, told = await self._create_there(wanted, instance)
         return shown.session(session, self._sync.clock(), told)
+
+    def _of_user(self, wanted: NewSession) -> NewSession:
+        """Who names only a user gets the user's node, and lives as long as our profile says."""
+        if wanted.node_id is not None or not wanted.user_id:
+            return wanted
+        idle_ms = self._sync.profile.idle_ttl_ms
+        ttl_s = wanted.ttl_s or (idle_ms and idle_ms // SECOND_MS)
+        return replace(wanted, node_id=f"user_{wanted.user_id}", ttl_s=ttl_s)
 
     async def _instance_for(self, wanted: NewSession) -> Instance | None:
         """None: no instance runs, and none is needed as long as only a user is known."""
@@ -70,16 +75,13 @@ class Sessions:
             return None
 
     async def _create_there(self, wanted: NewSession, instance: Instance) -> tuple[Session, Json]:
-        ttl_s = wanted.ttl_s
-        if ttl_s is None and wanted.user_id and self._sync.profile.idle_ttl_ms:
-            ttl_s = self._sync.profile.idle_ttl_ms // SECOND_MS
         body = {
             "node_id": wanted.node_id,
             "user_id": wanted.user_id,
             "config": wanted.config,
             "metadata": wanted.metadata or None,
-            "ttl": ttl_s,
-            "ttl_seconds": ttl_s,
+            "ttl": wanted.ttl_s,
+            "ttl_seconds": wanted.ttl_s,
         }
         told = await self._attaching.open(instance, body)
         session_id = str(told["session_id"])
@@ -150,7 +152,7 @@ class Sessions:
             answer = await self._call(attached, "GET", "")
         except Problem:
             return None
-        if _is_lost(answer):
+        if answers.is_lost(answer):
             raise await self._expired(attached)
         return answer.json if isinstance(answer.json, dict) else None
 
@@ -174,10 +176,10 @@ class Sessions:
         except Problem as problem:
             await self._note(attached, method, rest, body, problem.status, began_s)
             raise
-        if _is_lost(answer):
+        if answers.is_lost(answer):
             raise await self._expired(attached)
         await self._note(attached, method, rest, body, answer.status, began_s)
-        return _renamed(answer, attached)
+        return answers.renamed(answer, attached)
 
     async def configure(
         self, session_id: str, changes: Json, expected_version: int | None
@@ -190,7 +192,7 @@ class Sessions:
         headers = (("content-type", "application/json"),)
         answer = await self.forward(session_id, "POST", "config", content, headers)
         if not answer.is_ok:
-            raise _config_refused(answer)
+            raise answers.config_refused(answer)
         session = await self.store.patch(
             session_id, {"config": changes}, expected_version=expected_version
         )
@@ -216,7 +218,7 @@ class Sessions:
         content = b"" if body is None else json.dumps(body).encode()
         headers = (("content-type", "application/json"),) if content else ()
         answer = await self._call(attached, method, path, content, headers)
-        if _is_lost(answer):
+        if answers.is_lost(answer):
             raise LookupError(attached.session_id)
         if not answer.is_ok:
             raise InstanceRefused(answer)
@@ -263,7 +265,7 @@ class Sessions:
             failed = status >= 400  # noqa: PLR2004
             item = Item(
                 kind="error" if failed else operation,
-                content=_content(body),
+                content=answers.content(body),
                 data={"operation": operation, "method": method},
                 latency_ms=latency_ms,
                 status=status,
@@ -273,56 +275,3 @@ class Sessions:
                 self._sync.append(attached.session.id, [item])
 
         await asyncio.to_thread(write)
-
-
-def _is_lost(answer: Answer) -> bool:
-    """The instance knows no such session; other things may be missing too."""
-    if answer.status != 404:  # noqa: PLR2004
-        return False
-    document = answer.json
-    said = document if isinstance(document, dict) else {}
-    error = said.get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    detail = str(said.get("detail", ""))
-    return code == "SESSION_NOT_FOUND" or detail.startswith("Session ")
-
-
-def _config_refused(answer: Answer) -> Exception:
-    """Which settings cannot be, one by one, where the instance says so."""
-    document = answer.json
-    detail = document.get("detail") if isinstance(document, dict) else None
-    wrong = detail.get("validation_errors") if isinstance(detail, dict) else None
-    if not isinstance(wrong, dict):
-        return InstanceRefused(answer)
-    problems = [f"{name}: {why}" for name, why in wrong.items()]
-    return Problem(
-        status=400,
-        code="config_invalid",
-        detail="\n".join(problems),
-        members={"problems": problems, "validation_errors": wrong},
-    )
-
-
-def _renamed(answer: Answer, attached: Attached) -> Answer:
-    """The answer under our name of the session, where the instance calls it otherwise."""
-    ours, theirs = attached.session.id, attached.session_id
-    if ours == theirs:
-        return answer
-    headers = tuple((name, ours if value == theirs else value) for name, value in answer.headers)
-    document = answer.json
-    if isinstance(document, dict) and document.get("session_id") == theirs:
-        body = json.dumps({**document, "session_id": ours}, ensure_ascii=False).encode()
-        return replace(answer, headers=headers, body=body)
-    return replace(answer, headers=headers)
-
-
-def _content(body: bytes) -> Any:
-    """What was sent as history keeps it: JSON as such, anything else as text."""
-    try:
-        return json.loads(body, parse_constant=_refuse) if body else None
-    except (ValueError, RecursionError):
-        return body.decode(errors="replace")
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)
