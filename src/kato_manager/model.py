@@ -7,7 +7,7 @@ rely on every value. Mappings inside a value are never changed after it is made.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -182,6 +182,12 @@ def differences(recorded: InstanceSpec, wanted: InstanceSpec) -> tuple[Differenc
     A wanted port or runtime that is left open agrees with whatever is recorded.
     """
     return tuple(_differences(recorded, wanted))
+
+
+def described(changes: Iterable[Difference], template: str) -> str:
+    """Differences in the user's terms; the environment only repeats the settings."""
+    said = [str(one).removeprefix("launch.") for one in changes if one.name != "launch.environment"]
+    return ", ".join(said) or f"template {template} has changed"
 
 
 def _differences(recorded: InstanceSpec, wanted: InstanceSpec) -> Iterator[Difference]:

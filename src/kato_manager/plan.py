@@ -19,6 +19,7 @@ from kato_manager.model import (
     Instance,
     InstanceSpec,
     Json,
+    described,
     differences,
     spec_from_json,
     to_json,
@@ -133,20 +134,18 @@ def _decision(
         return Action.START, word, changes
     if any(one.needs_restart for one in changes):
         is_down = word in DOWN_WORDS
-        return Action.UPDATE if is_down else Action.REPLACE, _cause(changes, spec), changes
+        return (
+            Action.UPDATE if is_down else Action.REPLACE,
+            described(changes, spec.template),
+            changes,
+        )
     if changes:
-        return Action.UPDATE, _cause(changes, spec), changes
+        return Action.UPDATE, described(changes, spec.template), changes
     return (
         Action.KEEP,
         "unchanged, its engine is silent" if word == "unreachable" else "unchanged",
         (),
     )
-
-
-def _cause(changes: Iterable[Difference], spec: InstanceSpec) -> str:
-    """The differences in the user's terms; the environment only repeats the settings."""
-    said = [str(one).removeprefix("launch.") for one in changes if one.name != "launch.environment"]
-    return ", ".join(said) or f"template {spec.template} has changed"
 
 
 def _stop(instance: Instance, cause: str, among: Collection[str]) -> Step:
