@@ -1,5 +1,9 @@
 """Queries in words, and chats."""
 
+import subprocess
+
+from homes import KATO
+
 
 def teach(gate, user_id: str, *words: str) -> None:
     session_id = gate.create(user_id=user_id)
@@ -84,3 +88,31 @@ def test_a_query_without_text_is_refused(gate) -> None:
     answer = gate.ask("POST", "/query", {"user_id": "gil"})
 
     assert (answer.status_code, answer.json()["code"]) == (422, "session_invalid")
+
+
+def test_a_query_is_typed_and_kept_in_the_chat_store_of_the_folder(gate, tmp_path) -> None:
+    def kato(*words: str) -> str:
+        environ = gate.home.environ
+        done = subprocess.run(
+            [KATO, *words], env=environ, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    teach(gate, "hal", "open", "the", "door")
+    made = kato("chat-init", "--user-id", "hal").splitlines()
+    session_id = made[0].removeprefix("Created session: ")
+    answer = kato("query", "open", "--session-id", session_id, "--user-id", "hal")
+
+    assert made[1:] == ["User: hal", "Database: data/chat/sessions.db"]
+    assert answer == "the door\n"
+    assert kato("chat-history", session_id) == "[user] open\n[assistant] the door\n"
+    assert kato("chat-cleanup", "--max-age-hours", "0") == "Expired sessions: 1\n"
+
+
+def test_a_query_without_a_gateway_says_how_to_get_one(home) -> None:
+    done = home.kato("query", "hello")
+
+    assert (done.code, done.err) == (
+        5,
+        "error: the gateway is not up\nhint: kato gateway up\n",
+    )

@@ -13,6 +13,7 @@ from kato_sessions.janitor import Janitor, Swept
 from kato_sessions.model import now_ms
 
 FILE = "sweep.json"
+FIRST_PAUSE_S = 60.0  # soon: a gateway that is restarted every day has to clean up too
 _JITTER = 0.1  # of the interval: several gateways of one store do not all begin at once
 
 
@@ -25,8 +26,10 @@ class Sweeper:
 
     async def forever(self) -> None:
         interval_s = self._janitor.store.profile.cleanup_interval_ms / 1000
+        pause_s = min(interval_s, FIRST_PAUSE_S)
         while True:
-            await asyncio.sleep(interval_s * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+            await asyncio.sleep(pause_s * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+            pause_s = interval_s
             try:
                 await asyncio.to_thread(self.sweep)
             except (SessionError, OSError) as error:
