@@ -149,7 +149,7 @@ class Manager:
             with self.registry.edit() as instances:
                 before = _known(instances, instance_id)
                 instances[instance_id] = touched(
-                    before, status=Status.STOPPING, operation=_stopping(before)
+                    before, status=Status.STOPPING, operation=_stopping(before, keep)
                 )
             crash_point("stop.marked")
             self._end_drained(before, grace_s)
@@ -157,10 +157,8 @@ class Manager:
             if purge and before.runtime:
                 self.runtimes[before.runtime].purge(before)
             with self.registry.edit() as instances:
-                if keep:
-                    instances[instance_id] = touched(
-                        before, status=Status.STOPPED, reason=keep, operation=None, handle=None
-                    )
+                if rests := recovery.at_rest(before, keep):
+                    instances[instance_id] = rests
                 else:
                     instances.pop(instance_id, None)
             return before
@@ -327,10 +325,9 @@ class Manager:
             raise
 
 
-def _stopping(instance: Instance) -> Operation:
+def _stopping(instance: Instance, keep: str) -> Operation:
     """A stop; of an unfinished operation it keeps the id, which finds what that one launched."""
-    stop = begin("stop")
-    return replace(instance.operation, verb="stop") if instance.operation else stop
+    return replace(instance.operation or begin("stop"), verb="stop", keep=keep)
 
 
 def _known(instances: Instances, instance_id: str) -> Instance:

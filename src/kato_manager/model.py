@@ -132,6 +132,7 @@ class Operation:
     started: str  # identity of that process: start ticks and boot id
     since: datetime
     replaces: Handle | None = None  # what still has to end once the new one serves
+    keep: str = ""  # of a stop: why the entry stays, stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

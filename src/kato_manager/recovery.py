@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from kato_manager.engines import Runtimes
 from kato_manager.errors import RuntimeUnavailable
@@ -12,8 +13,9 @@ from kato_manager.registry import Registry
 def settle(registry: Registry, runtimes: Runtimes, instance: Instance) -> Instance | None:
     """Finish or undo the operation of an instance whose owner has died; what is recorded then.
 
-    A start is undone and a stop is finished: None, nothing is left. A restart or replacement ends
-    with what serves, or with a failed instance that says why. Hold the instance's lock.
+    A start is undone and a stop is finished: None, unless its entry was to be kept. A restart or
+    replacement ends with what serves, or with a failed instance that says why. Hold the
+    instance's lock.
     """
     operation = instance.operation
     if operation is None:
@@ -24,7 +26,7 @@ def settle(registry: Registry, runtimes: Runtimes, instance: Instance) -> Instan
         handles = [found.observed.handle if found else None, instance.handle]
         for handle in filter(None, handles):
             runtime.stop(handle, grace_s=instance.spec.grace_s)
-        return _record(registry, instance, None)
+        return _record(registry, instance, at_rest(instance, operation.keep))
     if found and found.observed.state == "running":
         return _record(
             registry, instance, _serving(instance, found.instance, found.observed.handle)
@@ -43,6 +45,14 @@ def give_up(registry: Registry, instance: Instance, reason: str) -> None:
         current = instances.get(instance.id)
         if current and current.operation is None and current.handle == instance.handle:
             instances[instance.id] = touched(current, status=Status.FAILED, reason=reason)
+
+
+def at_rest(instance: Instance, keep: str) -> Instance | None:
+    """What stays recorded of an instance that was stopped: nothing, unless there is a reason."""
+    if not keep:
+        return None
+    stopped = touched(instance, status=Status.STOPPED, reason=keep)
+    return replace(stopped, operation=None, handle=None)
 
 
 def survivors(runtimes: Runtimes, registry_id: str | None) -> Iterator[Instance]:

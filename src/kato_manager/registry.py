@@ -91,7 +91,7 @@ class Registry:
         text = ""
         try:
             text = self.path.read_text(encoding="utf-8")
-            return text, Instances(parse(text), text), True
+            return text, parse(text), True
         except FileNotFoundError:
             return text, self._without_file(), True
         except DAMAGED as error:
@@ -125,7 +125,7 @@ class Registry:
 
     def _read_backup(self) -> Instances | None:
         with suppress(FileNotFoundError, *DAMAGED):
-            return Instances(parse(self.backup.read_text(encoding="utf-8")))
+            return parse(self.backup.read_text(encoding="utf-8"))
         return None
 
     def _add_survivors(self, instances: Instances) -> None:

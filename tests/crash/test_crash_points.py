@@ -99,6 +99,22 @@ def test_a_killed_stop_can_be_repeated(home: Home, point: str) -> None:
     assert home.is_clean()
 
 
+@pytest.mark.parametrize("point", at("stop"))
+def test_a_killed_stop_that_keeps_the_entry_keeps_it(home: Home, point: str) -> None:
+    home.manager().start(home.spec())
+    killed_at(point, lambda: home.manager().stop("a", keep="idle for 9 s"))
+
+    home.manager().settle_all()
+
+    (entry,) = home.document["instances"].values()
+    assert (entry["status"], entry["reason"], entry["operation"]) == (
+        "stopped",
+        "idle for 9 s",
+        None,
+    )
+    assert not home.processes()
+
+
 @pytest.mark.parametrize("point", at("restart"))
 def test_a_killed_restart_leaves_one_that_serves_or_one_that_is_stopped(
     home: Home, point: str

@@ -16,6 +16,7 @@ import uvloop
 from kato_manager.gateway.access_log import AccessLog
 from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.front import Front
+from kato_manager.gateway.health import Unhealthy
 from kato_manager.gateway.limits import Limits
 from kato_manager.gateway.routes import Routes
 from kato_manager.gateway.security import Security
@@ -189,6 +190,7 @@ class FrontThread:
                 identity="this-home",
                 limits=self.limits,
                 security=Security(),
+                unhealthy=Unhealthy(self.home),
                 loop=self._loop,
             )
             self._started.set()

@@ -4,6 +4,7 @@ import socket
 from collections import Counter
 
 from gateway.servers import EchoServer, FrontThread
+from kato_manager.gateway import health
 from kato_manager.model import Status
 
 
@@ -28,6 +29,23 @@ def test_members_share_and_a_dead_one_is_passed_over(front: FrontThread) -> None
     assert set(shares) == {"m1", "m2"}
     assert min(shares.values()) >= 10
     assert posted[0] == 200
+
+
+def test_a_member_that_is_not_well_is_spared_while_others_are(front: FrontThread) -> None:
+    servers = [EchoServer(name) for name in ("m1", "m2")]
+    try:
+        for server in servers:
+            front.record(server.name, server.server_port, group="g")
+        health.path(front.home).write_text('{"m1": "GET /health answered 500"}')
+        spared = {front.get("/g/x")[1]["x-instance"] for _ in range(10)}
+        health.path(front.home).write_text('{"m1": "", "m2": ""}')
+        all_ill = {front.get("/g/x")[1]["x-instance"] for _ in range(10)}
+    finally:
+        for server in servers:
+            server.close()
+
+    assert spared == {"m2"}
+    assert all_ill == {"m1", "m2"}
 
 
 def test_a_group_without_a_member_that_runs_is_503(front: FrontThread) -> None:

@@ -17,6 +17,7 @@ from kato_manager.gateway.access_log import AccessLog
 from kato_manager.gateway.breaker import Breaker
 from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.exchange import ClientExchange
+from kato_manager.gateway.health import Unhealthy
 from kato_manager.gateway.hold import Hold
 from kato_manager.gateway.limits import Limits
 from kato_manager.gateway.pool import Pool
@@ -47,6 +48,7 @@ class Front:
         identity: str,
         limits: Limits,
         security: Security,
+        unhealthy: Unhealthy,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.routes = routes
@@ -61,6 +63,7 @@ class Front:
         self._loop = loop
         self._pools: dict[tuple[str, int], Pool] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._unhealthy = unhealthy
         self._control = self._new_pool(lambda new: self._reach(os.fspath(control_path), new))
         self._held = Hold(control_path, wake_s=limits.wake_s)
         self._turns = itertools.count()
@@ -142,6 +145,8 @@ class Front:
         )
         now = self._loop.time()
         members = [one for one in members if one is not client.route] or members
+        ill = self._unhealthy.ids
+        members = [one for one in members if one.id not in ill] or members
         for member in members:
             breaker = self._breakers.get(member.id)
             if breaker is None or breaker.allows(now):

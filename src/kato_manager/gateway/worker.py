@@ -14,6 +14,7 @@ from kato_manager.gateway import lifecycle
 from kato_manager.gateway.access_log import AccessLog
 from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.front import Front
+from kato_manager.gateway.health import Unhealthy
 from kato_manager.gateway.limits import limits_from
 from kato_manager.gateway.routes import Routes
 from kato_manager.gateway.security import trusted
@@ -42,6 +43,7 @@ def main() -> None:
             identity=lifecycle.identity(options.home),
             limits=limits_from(options.limit),
             security=trusted(options.allow_host, options.allow_origin, listen=options.host),
+            unhealthy=Unhealthy(options.home),
             loop=loop,
         )
         stop = asyncio.Event()
