@@ -21,13 +21,37 @@ from kato_manager.runtimes.docker import DockerRuntime
 from kato_manager.runtimes.engine import Engine
 from kato_manager.runtimes.local import LocalRuntime
 
+# What a runtime has not, by its nature or as a fake; tests marked `needs` of it are not for it.
+LACKS = {
+    "fake": {"echo", "find", "recover", "same-port"},
+    "local-fd": {"engine", "own-bind"},
+    "local-port": {"engine"},
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(ability): only for runtimes that have it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unfit = [item for item in items if _lacks_something(item)]
+    if unfit:
+        config.hook.pytest_deselected(items=unfit)
+        items[:] = [item for item in items if item not in unfit]
+
+
+def _lacks_something(item: pytest.Item) -> bool:
+    needed = {mark.args[0] for mark in item.iter_markers("needs")}
+    runtime = getattr(item, "callspec", None) and item.callspec.params.get("module_rig")
+    return bool(needed & LACKS.get(runtime, set()))
+
 
 @dataclass
 class Rig:
     """A runtime and instances for it; what a test starts ends with the test.
 
     `another` is the same runtime as another process has it, `silent` the one whose engine does not
-    answer. `lacks` names what a fake leaves out.
+    answer.
     """
 
     runtime: Runtime
@@ -35,16 +59,12 @@ class Rig:
     ports: range
     another: Callable[[], Runtime]
     silent: Runtime | None = None
-    lacks: frozenset[str] = frozenset()
+    echoes: bool = True  # its instances tell their settings
     started: list[Handle] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
         self._next_ports = cycle(self.ports)
-
-    def need(self, ability: str) -> None:
-        if ability in self.lacks:
-            pytest.skip(f"the fake has no {ability}")
 
     def instance(self, name: str = "a", *, port: int = 0, **values: Any) -> Instance:
         """Ids are unique in the rig, unless `same_as` names the instance to be replaced."""
@@ -102,8 +122,7 @@ def fake(folder: Path) -> Iterator[Rig]:
 
     with new_home(folder) as home:
         runtime = FakeRuntime()
-        lacks = frozenset({"echo", "find", "recover", "same-port"})
-        yield Rig(runtime, spec, home.ports, lambda: runtime, Unreachable(), lacks)
+        yield Rig(runtime, spec, home.ports, lambda: runtime, Unreachable(), echoes=False)
         runtime.close()
 
 

@@ -12,7 +12,7 @@ from engines import listen
 from homes import get, is_served, wait_until
 from kato_manager.errors import KatoError, NotReady, PortTaken, RuntimeUnavailable
 from kato_manager.model import Handle, Launch
-from kato_manager.runtimes.base import Binds, Exec, Stats
+from kato_manager.runtimes.base import Exec, Stats
 
 TOUCH = ("sh", "-c", "echo kept > kept")
 LOOK = ("test", "-e", "kept")
@@ -33,7 +33,7 @@ def test_what_is_started_runs_and_answers_on_its_port(rig, served):
     assert rig.runtime.inspect(handle).state == "running"
     answer = get(instance.port, "/health")
     assert answer["instance_id"] == instance.id
-    assert "echo" in rig.lacks or answer["settings"]["ECHO_X"] == "ü x"
+    assert not rig.echoes or answer["settings"]["ECHO_X"] == "ü x"
 
 
 def test_a_handle_is_json_and_means_the_same_to_another_process(rig, served):
@@ -43,8 +43,8 @@ def test_a_handle_is_json_and_means_the_same_to_another_process(rig, served):
     assert rig.another().inspect(kept).state == "running"
 
 
+@pytest.mark.needs("find")
 def test_find_gives_back_what_was_started(rig, served):
-    rig.need("find")
     instance, handle = served
 
     found = rig.found(instance)
@@ -56,8 +56,8 @@ def test_find_gives_back_what_was_started(rig, served):
     assert found.observed.handle == handle
 
 
+@pytest.mark.needs("recover")
 def test_recover_finds_what_a_killed_start_had_launched(rig, served):
-    rig.need("recover")
     instance, handle = served
 
     found = rig.another().recover(instance)
@@ -71,8 +71,8 @@ def test_recover_finds_nothing_where_nothing_was_launched(rig):
     assert rig.runtime.recover(rig.instance()) is None
 
 
+@pytest.mark.needs("echo")
 def test_exec_passes_streams_and_exit_code(rig, served, capfd):
-    rig.need("echo")
     assert isinstance(rig.runtime, Exec)
 
     command = ("sh", "-c", "echo out; echo err >&2; exit 7")
@@ -81,8 +81,8 @@ def test_exec_passes_streams_and_exit_code(rig, served, capfd):
     assert capfd.readouterr() == ("out\n", "err\n")
 
 
+@pytest.mark.needs("echo")
 def test_stats_say_what_it_uses(rig, served):
-    rig.need("echo")
     assert isinstance(rig.runtime, Stats)
 
     used = rig.runtime.stats(served[1])
@@ -92,9 +92,8 @@ def test_stats_say_what_it_uses(rig, served):
     assert used.pids >= 1
 
 
+@pytest.mark.needs("engine")
 def test_an_engine_that_is_silent_is_never_taken_for_absence(rig, served):
-    if rig.silent is None:
-        pytest.skip("there is always a local machine")
     instance, handle = served
 
     for ask in (
@@ -121,8 +120,8 @@ def test_stop_ends_it_and_frees_the_port_and_may_be_repeated(rig):
     rig.runtime.stop(handle, grace_s=3)
 
 
+@pytest.mark.needs("echo")
 def test_what_ignores_the_request_to_end_is_ended_by_force(rig):
-    rig.need("echo")
     instance = rig.instance(echo="stubborn")
     handle = rig.serve(instance)
 
@@ -132,8 +131,8 @@ def test_what_ignores_the_request_to_end_is_ended_by_force(rig):
     assert is_free(instance.port)
 
 
+@pytest.mark.needs("echo")
 def test_what_died_has_exited_with_its_code_and_its_last_words(rig):
-    rig.need("echo")
     handle = rig.start(rig.instance(echo="die"))
 
     observed = wait_until(lambda: (seen := rig.runtime.inspect(handle)).state == "exited" and seen)
@@ -143,8 +142,8 @@ def test_what_died_has_exited_with_its_code_and_its_last_words(rig):
     assert logged == ["cannot go on: no reason at all"]
 
 
+@pytest.mark.needs("echo")
 def test_ids_beyond_the_plain_ones_run_side_by_side(rig):
-    rig.need("echo")
     instances = [rig.instance(name) for name in ("a.b", "a b", "ä", "A_b")]
 
     with ThreadPoolExecutor(4) as pool:
@@ -165,11 +164,10 @@ def test_many_threads_start_and_stop_at_once(rig):
     assert all(is_free(one.port) for one in instances)
 
 
+@pytest.mark.needs("find")
+@pytest.mark.needs("own-bind")
 def test_a_port_lost_at_the_last_moment_is_said_and_nothing_is_left(rig):
-    rig.need("find")
     instance = rig.instance()
-    if isinstance(rig.runtime, Binds) and instance.spec.launch.listen == "fd":
-        pytest.skip("a listener that is handed over cannot be lost")
     listener = listen(instance.port)
     kept = socket.socket(fileno=os.dup(listener.fileno()))  # holds the port when ours closes
 
@@ -181,8 +179,8 @@ def test_a_port_lost_at_the_last_moment_is_said_and_nothing_is_left(rig):
     wait_until(lambda: is_free(instance.port))
 
 
+@pytest.mark.needs("echo")
 def test_an_impossible_command_is_refused_and_nothing_is_left(rig):
-    rig.need("echo")
     nonsense = Launch(command=("/nonexistent/program",), image="kato-test/none")
     instance = rig.instance(launch=nonsense)
 
@@ -194,10 +192,12 @@ def test_an_impossible_command_is_refused_and_nothing_is_left(rig):
     assert is_free(instance.port)
 
 
-@pytest.mark.parametrize("moves", [False, True], ids=["same-port", "own-port"])
+@pytest.mark.parametrize(
+    "moves",
+    [pytest.param(False, marks=pytest.mark.needs("same-port")), True],
+    ids=["same-port", "own-port"],
+)
 def test_a_replacement_serves_in_the_place_of_the_old_one(rig, moves):
-    if not moves:
-        rig.need("same-port")
     old = rig.instance(env={"ECHO_X": "old"})
     handle = rig.serve(old)
     port = 0 if moves else old.port
@@ -214,15 +214,17 @@ def test_a_replacement_serves_in_the_place_of_the_old_one(rig, moves):
     assert rig.runtime.inspect(handle).state != "running"
     assert rig.runtime.inspect(replaced).state == "running"
     assert is_served(old.port) is not moves
-    if "echo" not in rig.lacks:
+    if rig.echoes:
         assert get(new.port)["settings"]["ECHO_X"] == "new"
         assert rig.found(new).observed.handle == replaced
 
 
-@pytest.mark.parametrize("moves", [False, True], ids=["same-port", "own-port"])
+@pytest.mark.parametrize(
+    "moves",
+    [pytest.param(False, marks=pytest.mark.needs("same-port")), True],
+    ids=["same-port", "own-port"],
+)
 def test_after_a_replacement_that_is_not_ready_the_old_one_serves_again(rig, moves):
-    if not moves:
-        rig.need("same-port")
     old = rig.instance(env={"ECHO_X": "old"})
     handle = rig.serve(old)
     port = 0 if moves else old.port
@@ -236,15 +238,15 @@ def test_after_a_replacement_that_is_not_ready_the_old_one_serves_again(rig, mov
 
     rig.wait_until_ready(old)
     assert not moves or not is_served(new.port)
-    if "echo" not in rig.lacks:
+    if rig.echoes:
         assert get(old.port)["settings"]["ECHO_X"] == "old"
         found = rig.found(old)
         assert (found.instance.port, found.observed.state) == (old.port, "running")
         rig.started.append(found.observed.handle)
 
 
+@pytest.mark.needs("echo")
 def test_logs_are_whole_lines_oldest_first(rig):
-    rig.need("echo")
     handle = rig.start(rig.instance(echo="chatty"))
 
     followed = list(islice(rig.runtime.logs(handle, tail=None, follow=True), 30))
@@ -256,8 +258,8 @@ def test_logs_are_whole_lines_oldest_first(rig):
     assert tail == [f"line {number}" for number in range(first, first + 5)]
 
 
+@pytest.mark.needs("echo")
 def test_following_ends_with_the_instance(rig):
-    rig.need("echo")
     handle = rig.serve(rig.instance())
     lines = rig.runtime.logs(handle, tail=None, follow=True)
     assert next(lines).startswith("echo a")
@@ -267,8 +269,8 @@ def test_following_ends_with_the_instance(rig):
     assert list(lines) == []
 
 
+@pytest.mark.needs("echo")
 def test_data_outlives_a_stop_and_ends_with_purge(rig):
-    rig.need("echo")
     instance = rig.instance()
     handle = rig.serve(instance)
     assert rig.runtime.exec(handle, TOUCH, tty=False) == 0
