@@ -6,6 +6,7 @@ import socket
 import threading
 from contextlib import ExitStack
 
+import psutil
 import pytest
 
 from fakes import FakeRuntime, Slow
@@ -76,7 +77,8 @@ def test_05_a_stranger_on_the_port_moves_the_start_and_is_named(home: Home, temp
 
     assert done.code == 0
     assert get(home.ports[1])["instance_id"] == "a"
-    assert done.err.startswith(f"port {home.ports[0]} is used by python")
+    holder = psutil.Process().name()
+    assert done.err.startswith(f"port {home.ports[0]} is used by {holder} (pid {os.getpid()});")
     assert done.err.endswith(f"; using {home.ports[1]}\n")
 
 
