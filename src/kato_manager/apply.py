@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 DEFAULT_PARALLEL = 4
+SIGNAL_S = 0.2  # how late a Ctrl-C may be noticed
 
 
 class Result(StrEnum):
@@ -144,7 +145,8 @@ class _Run:
     def _collect(self) -> None:
         from concurrent.futures import FIRST_COMPLETED, wait
 
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        # A signal that comes right before the wait does not interrupt it, so it must end by itself.
+        done, _ = wait(self._running, timeout=SIGNAL_S, return_when=FIRST_COMPLETED)
         for future in done:
             step, begun = self._running.pop(future)
             duration_s = time.monotonic() - begun
