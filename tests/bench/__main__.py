@@ -1,10 +1,12 @@
 """`make bench`: every benchmark in turn, or those named: `make bench BENCH="core gateway"`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+ENVIRON = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, HERE.parents[:2]))}  # as tests
 
 
 def main() -> int:
@@ -16,7 +18,7 @@ def main() -> int:
     codes = []
     for path in chosen:
         print(f"\n== {path.stem} ==", flush=True)
-        codes.append(subprocess.run([sys.executable, path], check=False).returncode)
+        codes.append(subprocess.run([sys.executable, path], env=ENVIRON, check=False).returncode)
     return max(codes, default=0)
 
 
