@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.servers import DEADLINE_S, EchoServer, recorded
+from kato_manager import process
 from kato_manager.errors import PortTaken
 from kato_manager.gateway import lifecycle
 from kato_manager.gateway.lifecycle import Options
@@ -84,7 +85,7 @@ def test_up_answers_and_down_leaves_nothing(settings: Settings, echo: EchoServer
     assert lifecycle.down(settings)
     assert lifecycle.status(settings) is None
     assert not lifecycle.down(settings)
-    assert not any(lifecycle.started(pid) for pid in {running.pid, *workers})
+    assert not any(process.identity(pid) for pid in {running.pid, *workers})
     assert not (lifecycle.folder(settings.home) / "gateway.json").exists()
 
 
@@ -167,7 +168,7 @@ def test_scenario_22_a_supervisor_that_dies_is_brought_back(
 
     wait_until(lambda: lifecycle.status(settings) is None, "the end of the supervisor")
     assert lifecycle.ensure(settings).pid != running.pid
-    assert not any(lifecycle.started(pid) for pid in workers)
+    assert not any(process.identity(pid) for pid in workers)
     assert get(running.port, "/a/x")[0] == 200
 
 
@@ -246,7 +247,7 @@ def test_scenario_22_the_control_process_ends_with_its_supervisor(settings: Sett
     os.kill(running.pid, signal.SIGKILL)
 
     wait_until(
-        lambda: not any(lifecycle.started(int(child)) for child in children), "the end of all"
+        lambda: not any(process.identity(int(child)) for child in children), "the end of all"
     )
     running = lifecycle.up(settings)
     wait_until(lambda: get(running.port, "/api/instances")[0] == 200, "the next control process")

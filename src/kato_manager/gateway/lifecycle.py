@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kato_manager import lock
+from kato_manager import lock, process
 from kato_manager.errors import NotReady, PortTaken, StartFailed
 from kato_manager.model import timestamp
 from kato_manager.settings import Settings
@@ -82,7 +82,7 @@ def _running(home: Path) -> Running | None:
         record = json.loads(_record(home).read_text())
         record.pop("version")
         running = Running(**record)
-        if started(running.pid) == running.started:
+        if process.identity(running.pid) == running.started:
             return running
     return None
 
@@ -104,8 +104,8 @@ def up(settings: Settings, options: Options | None = None) -> Running:
         if running := _running(home):
             return running
         with listen(home, options.host, settings.gateway_port) as listener:
-            process = _launch(home, options, listener)
-        return _wait_until_ready(home, process)
+            server = _launch(home, options, listener)
+        return _wait_until_ready(home, server)
 
 
 def down(settings: Settings, *, timeout_s: float = 30.0) -> bool:
@@ -168,7 +168,7 @@ def write_record(home: Path, *, host: str, port: int, workers: int) -> Path:
     """Say in `gateway.json` that this process is the gateway; the path of the file."""
     me = Running(
         pid=os.getpid(),
-        started=started(os.getpid()) or "",
+        started=process.own_identity(),
         host=host,
         port=port,
         workers=workers,
@@ -180,17 +180,6 @@ def write_record(home: Path, *, host: str, port: int, workers: int) -> Path:
     temporary.write_text(json.dumps({"version": 1, **asdict(me)}) + "\n")
     temporary.chmod(0o600)
     return temporary.replace(_record(home))
-
-
-def started(pid: int) -> str | None:
-    """Start ticks and boot id of a process: with the pid, its identity. None when it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else f"{fields[19]}@{boot}"
 
 
 def ask(port: int, *, timeout_s: float = 1.0) -> str:
@@ -241,21 +230,21 @@ def _launch(home: Path, options: Options, listener: socket.socket) -> subprocess
         )
 
 
-def _wait_until_ready(home: Path, process: subprocess.Popen[bytes]) -> Running:
+def _wait_until_ready(home: Path, server: subprocess.Popen[bytes]) -> Running:
     until = time.monotonic() + READY_S
     while time.monotonic() < until:
         running = _running(home)
         if running and ask(running.port) == running.identity:
             # It is to outlive us: nobody here will ever wait for it.
-            process.returncode = 0
+            server.returncode = 0
             return running
-        if process.poll() is not None:
+        if server.poll() is not None:
             raise StartFailed(
-                f"the gateway ended with {process.returncode}:\n{_last_lines(home)}",
+                f"the gateway ended with {server.returncode}:\n{_last_lines(home)}",
                 hint=f"see {folder(home) / 'gateway.log'}",
             )
         time.sleep(_POLL_S)
-    process.terminate()
+    server.terminate()
     raise NotReady(
         f"the gateway did not answer within {READY_S:.0f} s",
         hint=f"see {folder(home) / 'gateway.log'}",
@@ -281,21 +270,21 @@ def _holder(home: Path, port: int) -> str:
 def _signal(running: Running, number: int) -> None:
     """To this very process, or to nobody."""
     try:
-        process = os.pidfd_open(running.pid)
+        descriptor = os.pidfd_open(running.pid)
     except ProcessLookupError:
         return
     try:
-        if started(running.pid) == running.started:
-            signal.pidfd_send_signal(process, number)
+        if process.identity(running.pid) == running.started:
+            signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         pass
     finally:
-        os.close(process)
+        os.close(descriptor)
 
 
 def _gone(running: Running, timeout_s: float) -> bool:
     until = time.monotonic() + timeout_s
-    while started(running.pid) == running.started:
+    while process.identity(running.pid) == running.started:
         if time.monotonic() > until:
             return False
         time.sleep(_POLL_S)
