@@ -49,18 +49,19 @@ return gone
 """
 ITEMS = """
 local head = redis.call('LINDEX', KEYS[1], 0)
-if not head then return {} end
+if not head then return '[]' end
 -- the last one in the text is the item's own; cjson refuses some texts that JSON allows
 local first = tonumber(string.match(head, '.*"seq":(%d+),"session_id":"'))
 local size = redis.call('LLEN', KEYS[1])
 local start = math.max(0, ARGV[1] + 1 - first)
 local stop = size - 1
 if ARGV[2] ~= '' then stop = math.min(stop, ARGV[2] - first - 1) end
-if start > stop then return {} end
+if start > stop then return '[]' end
 local limit = tonumber(ARGV[3])
 if ARGV[4] == '1' then start = math.max(start, stop - limit + 1)
 else stop = math.min(stop, start + limit - 1) end
-return redis.call('LRANGE', KEYS[1], start, stop)
+-- one text: a hundred replies cost the client more than parsing them as one
+return '[' .. table.concat(redis.call('LRANGE', KEYS[1], start, stop), ',') .. ']'
 """
 LEASE = """
 local held = redis.call('HMGET', KEYS[1], 'holder', 'until')

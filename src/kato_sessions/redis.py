@@ -46,7 +46,6 @@ from kato_sessions.model import Item, Session, State, dumps
 
 _CONTEND_S = 10.0
 _PATIENCE = 3
-_AT_ONCE = 4
 _CHUNK = 500
 
 
@@ -62,7 +61,7 @@ class RedisBackend:
         self._space = self._prefix.removesuffix("session:")
         self._grace_ms = grace_ms
         self._server = server
-        self._gate = Gate(_AT_ONCE)
+        self._gate = Gate(1)
         try:
             self._redis = Redis.from_url(server, decode_responses=True, socket_timeout=30)
         except ValueError as error:
@@ -131,7 +130,7 @@ class RedisBackend:
             return None
         return Record(
             session=parsed_session(session_id, text),
-            items=tuple(_parsed(entries)),
+            items=tuple(Item.from_json(json.loads(entry)) for entry in entries),
             workspace=kept or "",
         )
 
@@ -140,7 +139,8 @@ class RedisBackend:
     ) -> list[Item]:
         window = [after, "" if before is None else before, limit, int(newest)]
         with self._gate.turn():
-            return _parsed(self._run("items", [self._keys(session_id)[1]], window))
+            listed = self._run("items", [self._keys(session_id)[1]], window)
+            return [Item.from_json(document) for document in json.loads(listed)]
 
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
         span = self._ask("HGET", self._keys(session_id)[3], key)
@@ -349,10 +349,6 @@ def _split_prefix(url: str) -> tuple[str, str]:
     options = dict(parse_qsl(query))
     prefix = options.pop("prefix", "session:")
     return (f"{server}?{urlencode(options)}" if options else server), prefix
-
-
-def _parsed(entries: Sequence[str]) -> list[Item]:
-    return [Item.from_json(json.loads(entry)) for entry in entries]
 
 
 def _seen(text: str) -> str:

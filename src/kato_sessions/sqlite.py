@@ -36,6 +36,7 @@ from kato_sessions.backend import (
     readable_session,
 )
 from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
+from kato_sessions.gate import Gate
 from kato_sessions.model import Item, Session, dumps
 
 BUSY_TIMEOUT_S = 10.0
@@ -47,6 +48,7 @@ class SqliteBackend:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._gate = Gate(1)
         self._lock = threading.RLock()
         self._pid = 0
         self._open()
@@ -132,7 +134,7 @@ class SqliteBackend:
     def items(
         self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool
     ) -> list[Item]:
-        with self._reading() as db:
+        with self._gate.turn(), self._reading() as db:
             return _items(db, session_id, after, before, limit, newest=newest)
 
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
