@@ -61,7 +61,7 @@ class RedisBackend:
         self._space = self._prefix.removesuffix("session:")
         self._grace_ms = grace_ms
         self._server = server
-        self._gate = Gate(1)
+        self._asking, self._parsing = Gate(3), Gate(1)
         try:
             self._redis = Redis.from_url(server, decode_responses=True, socket_timeout=30)
         except ValueError as error:
@@ -138,8 +138,9 @@ class RedisBackend:
         self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool
     ) -> list[Item]:
         window = [after, "" if before is None else before, limit, int(newest)]
-        with self._gate.turn():
+        with self._asking.turn():
             listed = self._run("items", [self._keys(session_id)[1]], window)
+        with self._parsing.turn():  # the server reads for the next one meanwhile
             return [Item.from_json(document) for document in json.loads(listed)]
 
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
