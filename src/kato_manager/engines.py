@@ -1,6 +1,7 @@
 """Which runtimes this machine has, and what instances on an engine need besides."""
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from kato_manager.images import Images
     from kato_manager.runtimes.engine import Engine
     from kato_manager.services import Services
+
+
+_importing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,10 @@ class Runtimes:
     def engine(self) -> "Engine":
         """The container engine that this environment names; connected when first used."""
         from kato_manager.runtimes.engine import Engine
+
+        # Its modules import one another: two threads that begin at once would meet half of it.
+        with _importing:
+            import docker  # noqa: F401
 
         return Engine(environ=self._environ)
 

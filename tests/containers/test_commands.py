@@ -260,6 +260,20 @@ def test_the_status_of_fifty_instances_is_one_list_call(contained: Contained) ->
     assert len([path for path in calls if "/containers/" in path]) == 1
 
 
+def test_many_stop_at_once_by_one_command(contained: Contained) -> None:
+    """The SDK's modules are first imported by several threads then."""
+    instances = [{"id": contained.id(f"n{number}"), "template": "contained"} for number in range(6)]
+    file = contained.home.path / "six.yaml"
+    file.write_text(json.dumps({"instances": instances}))
+    applied = contained.home.kato("apply", "-f", str(file), "--no-gateway", "--parallel", "6", "-y")
+    assert applied.code == 0, applied.err
+
+    stopped = contained.home.kato("stop", "--all")
+
+    assert stopped.code == 0, stopped.err
+    assert (contained.entries(), contained.containers()) == ({}, {})
+
+
 def test_shared_services_are_kept_unless_told_otherwise(contained: Contained) -> None:
     name = f"redis-kb-{contained.suffix}-1"
     (contained.home.path / "services.yaml").write_text(
