@@ -14,6 +14,7 @@ from pathlib import Path
 from contained import Contained
 from engines import echo_image, engine
 from homes import Home, get, new_home, wait_until
+from kato_manager.runtimes.engine import NETWORK
 
 COUNT, ROUNDS, BOUND = 20, 3, 1.2
 
@@ -69,14 +70,21 @@ def by_starts(contained: Contained) -> float:
 
 
 def by_sdk(home: Home) -> float:
-    """Create, start and poll, as a script of the SDK's own user would."""
+    """The same containers (network, volume, port) created, started and polled by a script."""
     api = engine("docker").api
     image = echo_image("docker")
     made: list[str] = []
+    volumes: list[str] = []
 
     def start(number: int) -> None:
         port = home.ports[number]
-        host = api.create_host_config(port_bindings={8000: ("127.0.0.1", port)})
+        volume = api.create_volume(f"bench-{port}")["Name"]
+        volumes.append(volume)
+        host = api.create_host_config(
+            port_bindings={8000: ("127.0.0.1", port)},
+            binds=[f"{volume}:/data"],
+            network_mode=NETWORK,
+        )
         words = ["--id", f"n{number}", "--host", "0.0.0.0", "--port", "8000"]
         created = api.create_container(image, words, ports=[8000], host_config=host)
         made.append(created["Id"])
@@ -89,6 +97,8 @@ def by_sdk(home: Home) -> float:
     taken_s = time.perf_counter() - begun
     for one in made:
         api.remove_container(one, force=True)
+    for volume in volumes:
+        api.remove_volume(volume)
     return taken_s
 
 
@@ -100,7 +110,8 @@ def answers(port: int) -> bool:
 
 
 def stop_all(home: Home) -> None:
-    assert home.kato("stop", "--all", "--grace", "0").code == 0
+    stopped = home.kato("stop", "--all", "--grace", "0")
+    assert stopped.code == 0, stopped.err
 
 
 if __name__ == "__main__":
