@@ -93,7 +93,9 @@ class Registry:
             text = self.path.read_text(encoding="utf-8")
             return text, parse(text), True
         except FileNotFoundError:
-            return text, self._without_file(), True
+            instances = self._without_file()
+            # Written for the first time while we looked around: then it is not missing.
+            return self._load() if self.path.exists() else (text, instances, True)
         except DAMAGED as error:
             return text, self._from_backup(f"{self.path} is damaged ({error})"), False
 
