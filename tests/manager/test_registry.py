@@ -472,3 +472,13 @@ def test_the_folder_is_named_when_it_cannot_be_written() -> None:
         record(Registry(home), instance())
 
     assert str(home) in str(caught.value)
+
+
+def test_a_file_written_while_the_reader_looks_for_survivors_is_read(tmp_path: Path) -> None:
+    def look(_registry_id: str | None) -> list[Instance]:
+        record(Registry(tmp_path), instance("a"))
+        return []
+
+    instances = Registry(tmp_path, survivors=look).read()
+
+    assert (list(instances), instances.notes) == (["a"], [])
