@@ -168,13 +168,13 @@ def matching() -> None:
     rounds = 20_000
 
     def once() -> float:
-        begun = time.process_time()  # others on the machine must not count
+        begun = time.perf_counter()
         for _ in range(rounds):
             table.match(b"/instance-4321/predictions?x=1", b"localhost")
-        return (time.process_time() - begun) / rounds * 1e6
+        return (time.perf_counter() - begun) / rounds * 1e6
 
     took = statistics.median(once() for _ in range(9))
-    check(f"{took:.2f} us of processor time (bar 2)", holds=took <= 2)
+    check(f"{took:.2f} us (bar 2)", holds=took <= 2)
 
 
 def main() -> None:

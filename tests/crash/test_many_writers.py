@@ -81,9 +81,8 @@ def test_eight_writers_beside_a_reader_lose_and_tear_nothing(tmp_path: Path) -> 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_eight_writers_of_100_edits_beside_a_reader_lose_and_tear_nothing(tmp_path: Path) -> None:
-    """`tests/bench/core.py` has 250 edits each, of a registry that stays at 100 entries."""
-    many_writers(tmp_path, writers=8, edits=100)
+def test_eight_writers_of_250_edits_beside_a_reader_lose_and_tear_nothing(tmp_path: Path) -> None:
+    many_writers(tmp_path, writers=8, edits=250)
 
 
 def test_writers_that_are_killed_in_the_middle_of_an_edit_lose_only_their_own(
