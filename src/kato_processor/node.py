@@ -13,6 +13,7 @@ from kato_processor.index import Index
 from kato_processor.learning import Batch, StoredPattern
 from kato_processor.matching import Events
 from kato_processor.memory import Emotives, NamedVector
+from kato_processor.nearest import Collection
 from kato_processor.storage import Entropies, Storage
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Node:
 
     def _forget_copy(self) -> None:
         self._index = Index()
-        self._vectors = vectors.Collection()
+        self._vectors = Collection()
         self._trained: dict[int, Entropies] = {}
         self._known = {"revision": 0, "generation": -1, "training": 0}
         self._newest_vector = 0
@@ -77,7 +78,7 @@ class Node:
 
     def _take_vectors(self) -> None:
         for row, name, elements in self._storage.vectors_after(self._newest_vector):
-            self._vectors.extend([(name, elements)])
+            self._vectors.add(name, elements)
             self._newest_vector = row
 
     def learn(self, batch: Batch, persistence: int) -> None:
@@ -157,10 +158,11 @@ class Node:
             return self._storage.affinity(symbol)
 
     def counts(self) -> dict[str, int]:
-        """Patterns, distinct symbols and bytes on disk."""
+        """Patterns, distinct symbols, vectors and bytes on disk."""
         with self._current() as index:
             return {
                 "patterns": len(index),
                 "symbols": index.vocabulary,
+                "vectors": len(self._vectors),
                 "size_bytes": self._storage.size_bytes(),
             }

@@ -59,7 +59,7 @@ class Nodes:
         return (self.folder / node_file(node_id)).exists()
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Patterns, symbols and bytes of every open node."""
+        """Patterns, symbols, vectors and bytes of every open node."""
         counted = {}
         for node in self.open_nodes():
             with self._held(node.node_id) as held:

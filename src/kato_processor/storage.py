@@ -76,10 +76,11 @@ class Storage:
         ):
             yield row, name, json.loads(events), frequency, json.loads(emotives)
 
-    def vectors_after(self, row: int) -> list[tuple[int, str, bytes]]:
+    def vectors_after(self, row: int) -> Iterator[tuple[int, str, bytes]]:
+        """Vectors learned since that one, in order; elements are float64."""
         return self._connection.execute(
             "SELECT id, name, elements FROM vectors WHERE id > ? ORDER BY id", (row,)
-        ).fetchall()
+        )
 
     def trained(self) -> dict[int, Entropies]:
         rows = self._connection.execute("SELECT * FROM trained")

@@ -1,10 +1,10 @@
-"""Vectors as symbols: their names and their nearest neighbours. Source: KATO contract 2.2.
+"""Vectors as symbols: sums and names. Source: KATO contract 2.2.
 
 numpy is imported by the first vector, not before: a processor without vectors starts without it.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kato_processor.memory import VectorDimensionError
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 PREFIX = "VCTR|"
-NEIGHBOURS = 3
 
 
 def summed(vectors: Sequence[Sequence[float]]) -> "np.ndarray":
@@ -40,32 +39,3 @@ def name(vector: "np.ndarray") -> str:
     with np.printoptions(precision=8, threshold=1000, edgeitems=3, linewidth=75, suppress=False):
         text = str(vector)
     return PREFIX + hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-class Collection:
-    """The learned vectors of a node; exact search by Euclidean distance."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._rows: list[bytes] = []
-        self._matrix: np.ndarray | None = None
-
-    def extend(self, vectors: Iterable[tuple[str, bytes]]) -> None:
-        for vector_name, elements in vectors:
-            self._names.append(vector_name)
-            self._rows.append(elements)
-            self._matrix = None
-
-    def nearest(self, vector: "np.ndarray", count: int = NEIGHBOURS) -> list[str]:
-        """Names of the nearest vectors, whatever their distance; none of another dimension."""
-        import numpy as np
-
-        if not self._names or len(self._rows[0]) != vector.nbytes:
-            return []
-        if self._matrix is None:
-            self._matrix = np.frombuffer(b"".join(self._rows)).reshape(len(self._rows), -1)
-        with np.errstate(all="ignore"):
-            distances = np.linalg.norm(self._matrix - vector, axis=1)
-        near = np.argpartition(distances, count)[:count] if len(distances) > count else None
-        chosen = range(len(distances)) if near is None else near.tolist()
-        return [self._names[place] for place in chosen]
