@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -187,8 +188,8 @@ def test_kill_9_during_learning_loses_nothing_acknowledged(tmp_path: Path) -> No
     enough = threading.Event()
 
     def learn(port: int, who: int) -> None:
-        try:
-            client = Client(port)
+        gone = (OSError, AssertionError, ValueError, EOFError)
+        with suppress(*gone), closing(Client(port)) as client:
             session = client.session("crash")
             for number in range(10_000):
                 events = [[f"w{who}"], [f"n{number}", "x"], ["end"]]
@@ -197,8 +198,6 @@ def test_kill_9_during_learning_loses_nothing_acknowledged(tmp_path: Path) -> No
                 acknowledged.append((learned["final_learned_pattern"], events))
                 if len(acknowledged) > 200:
                     enough.set()
-        except (OSError, AssertionError, ValueError, EOFError):
-            return  # the process is gone
 
     with processor(tmp_path) as (client, pid):
         client.get("/health")
