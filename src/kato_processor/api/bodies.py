@@ -4,6 +4,7 @@ Each schema is made when the first body of its kind comes.
 """
 
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from kato_processor.memory import Observation
@@ -25,7 +26,7 @@ def sequence() -> "SchemaValidator":
     from pydantic_core import core_schema as s
 
     flag = s.with_default_schema(s.bool_schema(), default=False)
-    item = _observation_fields() | {"unique_id": s.nullable_schema(s.str_schema())}
+    item = _observation_fields() | {"unique_id": _optional(s.str_schema())}
     return _validator(
         _body(
             {
@@ -33,8 +34,7 @@ def sequence() -> "SchemaValidator":
                 "learn_after_each": flag,
                 "learn_at_end": flag,
                 "clear_stm_between": flag,
-            },
-            required="observations",
+            }
         )
     )
 
@@ -43,19 +43,17 @@ def sequence() -> "SchemaValidator":
 def new_session() -> "SchemaValidator":
     from pydantic_core import core_schema as s
 
-    ttl = s.nullable_schema(s.int_schema(ge=0, le=MAX_TTL_S))
-    optional_object = s.nullable_schema(_object())
+    ttl = _optional(s.int_schema(ge=0, le=MAX_TTL_S))
     return _validator(
         _body(
             {
                 "node_id": s.str_schema(),
-                "user_id": s.nullable_schema(s.str_schema()),
-                "metadata": optional_object,
+                "user_id": _optional(s.str_schema()),
+                "metadata": _optional(_object()),
                 "ttl_seconds": ttl,
                 "ttl": ttl,
-                "config": optional_object,
-            },
-            required="node_id",
+                "config": _optional(_object()),
+            }
         )
     )
 
@@ -64,6 +62,14 @@ def new_session() -> "SchemaValidator":
 def anything() -> "SchemaValidator":
     """Any object."""
     return _validator(_object())
+
+
+@cache
+def integer(limit: int) -> "SchemaValidator":
+    """A whole number from -limit to limit."""
+    from pydantic_core import core_schema as s
+
+    return _validator(s.int_schema(ge=-limit, le=limit))
 
 
 def sequence_parts(body: dict[str, Any]) -> tuple[list[Observation], SequenceOptions]:
@@ -95,16 +101,21 @@ def _observation_fields() -> dict[str, "CoreSchema"]:
     }
 
 
-def _body(fields: dict[str, "CoreSchema"], required: str = "") -> "CoreSchema":
+def _body(fields: dict[str, "CoreSchema"]) -> "CoreSchema":
+    """A mapping of these fields; one without a default must be there, unknown ones are ignored."""
     from pydantic_core import core_schema as s
 
-    return s.typed_dict_schema(
-        {
-            name: s.typed_dict_field(schema, required=name == required)
-            for name, schema in fields.items()
-        },
-        extra_behavior="ignore",
+    model = s.model_fields_schema(
+        {name: s.model_field(schema) for name, schema in fields.items()},
+        from_attributes=True,  # as FastAPI asks: it words the refusal of what is no mapping
     )
+    return s.no_info_after_validator_function(itemgetter(0), model)
+
+
+def _optional(schema: "CoreSchema") -> "CoreSchema":
+    from pydantic_core import core_schema as s
+
+    return s.with_default_schema(s.nullable_schema(schema), default=None)
 
 
 def _object() -> "CoreSchema":

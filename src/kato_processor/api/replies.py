@@ -1,19 +1,22 @@
 """JSON in and out, and the error bodies of the contract (1.1)."""
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+from kato_processor.api import bodies
 
 if TYPE_CHECKING:
     from pydantic_core import SchemaValidator
 
 Json = dict[str, Any]
 MAX_BODY_BYTES = 64 * 2**20
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,15}\s*")
+_LARGEST = 10**15
+_MISSING: Json = {"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}
 Schema = Callable[[], "SchemaValidator"]
 
 
@@ -64,15 +67,23 @@ async def sent(request: Request) -> Any:
 
 
 def parsed(body: bytes) -> Any:
-    """The JSON value of a text; raises Refused with 422."""
+    """The JSON value of a text in any Unicode encoding; raises Refused with 422."""
     if not body:
-        raise _invalid({"type": "missing", "loc": ["body"], "msg": "Field required", "input": None})
+        raise _invalid(_MISSING)
     from pydantic_core import from_json
 
     try:
-        return from_json(body)
+        value = from_json(_in_utf8(body))
     except ValueError as error:
         raise _invalid(_json_problem(body, str(error))) from error
+    if value is None:
+        raise _invalid(_MISSING)
+    return value
+
+
+def _in_utf8(body: bytes) -> bytes:
+    encoding = json.detect_encoding(body)
+    return body if encoding == "utf-8" else body.decode(encoding).encode()
 
 
 def _json_problem(body: bytes, problem: str) -> Json:
@@ -92,37 +103,25 @@ def _json_problem(body: bytes, problem: str) -> Json:
     }
 
 
-def validated(schema: Schema, value: Any) -> Any:
+def validated(schema: Schema, value: Any, *, where: Sequence[str] = ("body",)) -> Any:
     """The value in the schema's form; raises Refused with every problem."""
     from pydantic_core import ValidationError
 
     try:
         return schema().validate_python(value)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=True)
-        raise _invalid(*(_located(problem) for problem in problems)) from None
-
-
-def _located(problem: Mapping[str, Any]) -> Json:
-    return {**problem, "loc": ["body", *problem["loc"]]}
+        problems = error.errors(include_url=False)
+        raise _invalid(*({**found, "loc": [*where, *found["loc"]]} for found in problems)) from None
 
 
 def _invalid(*problems: Json) -> Refused:
     return refused(422, list(problems))
 
 
-def query_int(request: Request, name: str, default: int) -> int:
-    """An integer of the query string; raises Refused with 422."""
+def query_int(request: Request, name: str, default: int, *, limit: int = _LARGEST) -> int:
+    """An integer of the query string, from -limit to limit; raises Refused with 422."""
     text = request.query_params.get(name)
     if text is None:
         return default
-    if _WHOLE.fullmatch(text):
-        return int(text)
-    raise _invalid(
-        {
-            "type": "int_parsing",
-            "loc": ["query", name],
-            "msg": "Input should be a valid integer, unable to parse string as an integer",
-            "input": text,
-        }
-    )
+    number: int = validated(partial(bodies.integer, limit), text, where=("query", name))
+    return number

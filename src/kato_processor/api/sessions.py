@@ -40,10 +40,10 @@ async def create(request: Request) -> Reply:
         partial(
             context.processor.create,
             wanted["node_id"],
-            ttl_s=wanted.get("ttl_seconds") or wanted.get("ttl") or None,
-            config=wanted.get("config") or {},
-            metadata=wanted.get("metadata") or {},
-            user_id=wanted.get("user_id"),
+            ttl_s=wanted["ttl_seconds"] or wanted["ttl"] or None,
+            config=wanted["config"] or {},
+            metadata=wanted["metadata"] or {},
+            user_id=wanted["user_id"],
         )
     )
     context.monitor.created()
@@ -186,9 +186,7 @@ async def extend(request: Request) -> Reply:
     sessions = context_of(request).processor.sessions
 
     def work(session_id: str) -> int:
-        ttl_s = query_int(request, "ttl_seconds", DEFAULT_EXTENSION_S)
-        if ttl_s > bodies.MAX_TTL_S:
-            raise refused(422, f"ttl_seconds: at most {bodies.MAX_TTL_S}")
+        ttl_s = query_int(request, "ttl_seconds", DEFAULT_EXTENSION_S, limit=bodies.MAX_TTL_S)
         sessions.extend(session_id, ttl_s)
         return ttl_s
 
