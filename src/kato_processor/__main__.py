@@ -66,6 +66,7 @@ def _workers(text: str) -> int:
 def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
     from kato_processor import serve
 
+    serve.start_logging(settings.log_level)
     try:
         listener = serve.listening_socket(host=arguments.host, port=arguments.port, fd=arguments.fd)
     except OSError as error:
@@ -81,6 +82,8 @@ def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
         except SessionError as error:
             print(f"kato-processor: KATO_SESSION_STORE: {error}", file=sys.stderr)  # noqa: T201
             return EXIT_USAGE if isinstance(error, InvalidSession) else EXIT_UNAVAILABLE
+        data = settings.data_dir.absolute()
+        serve.LOG.info("listening on %s, data in %s", serve.address(listener), data)
         serve.serve(app, listener, log_level=settings.log_level)
         return 0
 

@@ -1,5 +1,6 @@
 """Listens and serves: one process, or several that share the listening socket."""
 
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+LOG = logging.getLogger("kato_processor")
 BACKLOG = 2048
 GRACE_S = 10
 
@@ -35,6 +37,18 @@ def listening_socket(*, host: str, port: int, fd: int | None) -> socket.socket:
     return listener
 
 
+def start_logging(level: str) -> None:
+    """Write our lines to stderr from this level on."""
+    logging.addLevelName(5, "TRACE")  # uvicorn's word
+    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    LOG.setLevel(level)
+
+
+def address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def serve(app: "ASGIApp", listener: socket.socket, *, log_level: str) -> None:
     """Answer until SIGTERM or SIGINT, then finish what is in flight and close the app."""
     import uvicorn
@@ -48,13 +62,17 @@ def serve(app: "ASGIApp", listener: socket.socket, *, log_level: str) -> None:
         http="httptools",
         ws=cast("Any", _websocket_protocol),  # any maker of a protocol will do
         lifespan="on",
-        log_level=log_level.lower(),
+        log_config=None,
+        log_level="warning" if log_level == "INFO" else log_level.lower(),  # ours says it shorter
         access_log=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        LOG.info("stopped")
 
 
 def _websocket_protocol(**arguments: Any) -> "asyncio.Protocol":
@@ -85,6 +103,7 @@ def serve_many(work: Callable[[], int], workers: int) -> int:
         children.discard(pid)
         code = os.waitstatus_to_exitcode(status)
         if code not in (0, -signal.SIGTERM, -signal.SIGINT):
+            LOG.error("worker %d ended with code %d: stopping", pid, code)
             worst = worst or max(code, 1)
             stop(signal.SIGTERM, None)
     return worst

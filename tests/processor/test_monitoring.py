@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sqlite3
 from typing import Any
 
+import pytest
 import websockets
 
 from .conftest import Client
@@ -91,3 +93,46 @@ async def _told(client: Client, url: str) -> list[Any]:
         await socket.wait_closed()
         assert socket.close_code == 1000
         return [snapshot, pong, created, destroyed]
+
+
+def test_a_failure_is_answered_with_its_trace_and_logged(
+    serving: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serving()
+    client = Client(server.port)
+    client.get("/health")
+    processor = server.app.state.context.processor
+    monkeypatch.setattr(processor, "predict", lambda _session: 1 / 0)
+    headers = {"X-Trace-ID": "mine", "Origin": "http://page.example"}
+
+    status, body = client.send("GET", "/predictions", headers=headers)
+
+    assert (status, body) == (500, "Internal Server Error")
+    assert client.headers["X-Trace-ID"] == "mine"
+    assert client.headers["Access-Control-Allow-Origin"] == "http://page.example"
+    assert [record.getMessage() for record in caplog.records] == [
+        "GET /predictions failed, trace mine"
+    ]
+    assert "ZeroDivisionError" in caplog.text
+    assert client.get("/health")["status"] == "healthy"
+    client.close()
+
+
+def test_a_store_that_fails_is_named_to_client_and_operator(
+    serving: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serving()
+    client = Client(server.port)
+    client.get("/health")
+
+    def full(*_arguments: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(server.app.state.context.processor, "learn", full)
+
+    assert client.send("POST", "/learn") == (503, {"detail": "database or disk is full"})
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "POST /learn refused: database or disk is full"
+    ]
+    client.close()

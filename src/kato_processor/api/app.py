@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -22,7 +23,7 @@ from kato_processor.api import sessions
 from kato_processor.api.context import Context, context_of
 from kato_processor.api.replies import Refused, Reply, session_not_found
 from kato_processor.api.routes import ROUTES, UNLISTED
-from kato_processor.api.surroundings import Surroundings
+from kato_processor.api.surroundings import LOG, Failures, Surroundings, named, session_of
 from kato_processor.environment import ProcessSettings
 from kato_processor.monitor import Monitor
 from kato_processor.nodes import Nodes
@@ -59,6 +60,7 @@ def create_app(settings: ProcessSettings) -> Starlette:
                 allow_methods=["*"],
                 allow_headers=["*"],
             ),
+            Middleware(Failures),
         ],
         exception_handlers=_HANDLERS,
     )
@@ -104,20 +106,28 @@ async def _answer_invalid_settings(request: Request, error: InvalidSettings) -> 
 
 async def _answer_http_error(request: Request, error: HTTPException) -> Reply:
     """Unknown path or method; below an unknown session that is the session's own 404."""
-    parts = request.url.path.split("/")
-    if len(parts) > 2 and parts[1] == "sessions" and parts[2] and error.status_code in (404, 405):  # noqa: PLR2004
+    found = session_of(request.url.path)
+    if found and error.status_code in (404, 405):
+        session_id, _ = found
         context = context_of(request)
-        if not await context.run(context.processor.sessions.exists, parts[2]):
-            return await _answer_refusal(request, session_not_found(parts[2]))
+        if not await context.run(context.processor.sessions.exists, session_id):
+            return await _answer_refusal(request, session_not_found(session_id))
     return Reply({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
-async def _answer_store_failure(_request: Request, error: SessionError | sqlite3.Error) -> Reply:
+async def _answer_store_failure(request: Request, error: SessionError | sqlite3.Error) -> Reply:
     """A store that cannot be reached or written, such as a full disk."""
+    LOG.error("%s refused: %s", named(request.scope), error)
     return Reply({"detail": str(error)}, status_code=503)
 
 
+async def _answer_nobody(_request: Request, _error: ClientDisconnect) -> Response:
+    """The client left before its body was whole: its affair, not a failure."""
+    return Response(status_code=400)
+
+
 _HANDLERS: Any = {
+    ClientDisconnect: _answer_nobody,
     Refused: _answer_refusal,
     InvalidSettings: _answer_invalid_settings,
     HTTPException: _answer_http_error,
