@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,32 +40,32 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.set_defaults(run=None)
     parser.add_argument("--host", default=environ.get("KATO_HOST") or "127.0.0.1")
     port = environ.get("KATO_PORT") or environ.get("PORT") or "8000"
-    parser.add_argument("--port", type=_port, default=port, help="default: KATO_PORT, PORT or 8000")
+    parser.add_argument(
+        "--port", type=_whole(0, 65535), default=port, help="default: KATO_PORT, PORT or 8000"
+    )
     listener = environ.get("KATO_LISTEN_FD") or None
     parser.add_argument("--fd", type=int, default=listener, help="inherited listening socket")
-    parser.add_argument("--workers", type=_workers, default=environ.get("KATO_WORKERS") or "1")
+    workers = environ.get("KATO_WORKERS") or "1"
+    parser.add_argument("--workers", type=_whole(1, MAX_WORKERS), default=workers)
     parser.add_argument("--data-dir", type=Path, help="default: KATO_DATA_DIR or ./data")
     admin.add_commands(parser)
     return parser
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError(f"{port} is not a port: use 0 to 65535")
-    return port
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if text.isdecimal() and low <= int(text) <= high:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r}: use {low} to {high}")
 
-
-def _workers(text: str) -> int:
-    workers = int(text)
-    if not 1 <= workers <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"{workers}: use 1 to {MAX_WORKERS}")
-    return workers
+    return parse
 
 
 def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
     from kato_processor import serve
 
+    if arguments.workers > 1 and settings.session_store.startswith("memory:"):
+        raise InvalidSettings({"KATO_SESSION_STORE": "memory: cannot be shared by several workers"})
     serve.start_logging(settings.log_level)
     try:
         listener = serve.listening_socket(host=arguments.host, port=arguments.port, fd=arguments.fd)

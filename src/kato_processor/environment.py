@@ -1,7 +1,7 @@
 """What a process is started with: environment variables, over a file of settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,30 @@ from kato_processor.settings import (
     Config,
     InvalidSettings,
     Setting,
-    checked,
+    choice,
     effective,
     number,
     switch,
+    text,
     whole,
 )
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "TRACE")
+_OF_THE_PROCESS = (
+    text("service_name", "kato"),
+    whole("session_ttl", 3600, 60, 86_400),
+    switch("session_auto_extend"),
+    replace(choice("log_level", "INFO", _LEVELS), parse=str.upper),
+    Setting(
+        name="metrics_cache_ttl_seconds",
+        default=5.0,
+        check=number(0, 3600),
+        message="Must be a number of seconds between 0 and 3600",
+        parse=float,
+    ),
+)
+_KNOWN = SETTINGS | {setting.name: setting for setting in _OF_THE_PROCESS}
+_KNOWN["stm_mode"] = choice("stm_mode", "CLEAR", STM_MODES)  # only KATO's config call is lax
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,84 +56,76 @@ class ProcessSettings:
 def from_environment(environ: Mapping[str, str]) -> ProcessSettings:
     """Settings from the environment, over those of `KATO_CONFIG_FILE`.
 
-    Raises InvalidSettings with every problem, by variable.
+    The file may hold every setting of the environment, in lower case. Raises InvalidSettings with
+    every problem, by variable or by file and setting.
     """
     problems: dict[str, str] = {}
-    config = _file_config(environ.get("KATO_CONFIG_FILE", ""))
-    config |= _environment_config(environ, problems)
-    process = ProcessSettings(
-        instance_id=environ.get("KATO_INSTANCE_ID", ""),
-        service_name=environ.get("SERVICE_NAME") or "kato",
-        data_dir=Path(environ.get("KATO_DATA_DIR") or "data"),
-        session_store=environ.get("KATO_SESSION_STORE", ""),
-        session_ttl_s=_variable(environ, problems, "SESSION_TTL", _TTL, 3600),
-        session_auto_extend=_variable(environ, problems, "SESSION_AUTO_EXTEND", _SWITCH, True),
-        log_level=environ.get("LOG_LEVEL", "INFO").upper(),
-        metrics_cache_s=_variable(environ, problems, "METRICS_CACHE_TTL_SECONDS", _SECONDS, 5.0),
-        config=effective(config),
-    )
-    if process.log_level not in {"TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-        problems["LOG_LEVEL"] = "Must be one of: DEBUG, INFO, WARNING, ERROR, CRITICAL"
+    values = _from_file(environ.get("KATO_CONFIG_FILE", ""), problems)
+    values |= _from_variables(environ, problems)
     if problems:
         raise InvalidSettings(problems)
-    return process
+    process = {it.name: values.pop(it.name, it.default) for it in _OF_THE_PROCESS}
+    return ProcessSettings(
+        instance_id=environ.get("KATO_INSTANCE_ID", ""),
+        service_name=process["service_name"],
+        data_dir=Path(environ.get("KATO_DATA_DIR") or "data"),
+        session_store=environ.get("KATO_SESSION_STORE", ""),
+        session_ttl_s=process["session_ttl"],
+        session_auto_extend=process["session_auto_extend"],
+        log_level=process["log_level"],
+        metrics_cache_s=process["metrics_cache_ttl_seconds"],
+        config=effective(values),
+    )
 
 
-_TTL = whole("session_ttl", 3600, 60, 86_400)
-_SWITCH = switch("session_auto_extend")
-_SECONDS = Setting(
-    name="seconds",
-    default=5.0,
-    check=number(0, 3600),
-    message="Must be a number of seconds between 0 and 3600",
-    parse=float,
-)
+def _from_variables(environ: Mapping[str, str], problems: dict[str, str]) -> Config:
+    values: Config = {}
+    for name in (*_KNOWN, *ALIASES):
+        variable = name.upper()
+        given = environ.get(variable, "")
+        if given == "" or variable == "SORT":  # KATO never read SORT, a shell may well hold one
+            continue
+        setting = _KNOWN[ALIASES.get(name, name)]
+        value = _parsed(setting, given)
+        if not setting.check(value):
+            problems[variable] = f"{setting.message}, not {given!r}"
+        values[setting.name] = value
+    return values
 
 
-def _environment_config(environ: Mapping[str, str], problems: dict[str, str]) -> Config:
-    names = {**{name: name for name in SETTINGS}, **ALIASES}
-    del names["sort"]  # KATO never read SORT, and a shell may well hold such a variable
-    return {
-        target: _variable(environ, problems, name.upper(), SETTINGS[target], None)
-        for name, target in names.items()
-        if environ.get(name.upper(), "") != ""
-    }
-
-
-def _variable(
-    environ: Mapping[str, str],
-    problems: dict[str, str],
-    name: str,
-    setting: Setting,
-    default: Any,
-) -> Any:
-    text = environ.get(name, "")
-    if text == "":
-        return default
+def _parsed(setting: Setting, given: str) -> Any:
     try:
-        value = setting.parse(text)
-        valid = setting.check(value) and (setting.name != "stm_mode" or value in STM_MODES)
+        return setting.parse(given)
     except (ValueError, KeyError):
-        valid = False
-    if not valid:
-        problems[name] = f"{setting.message}, not {text!r}"
-        return default
-    return value
+        return None  # which no check lets pass
 
 
-def _file_config(path: str) -> Config:
-    if not path:
-        return {}
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidSettings({"KATO_CONFIG_FILE": f"{path}: {error.strerror}"}) from error
+def _from_file(path: str, problems: dict[str, str]) -> Config:
+    document = _document(path) if path else {}
+    values: Config = {}
+    for name, value in document.get("settings", document).items():
+        setting = _KNOWN.get(ALIASES.get(name, name))
+        if setting is None:
+            continue
+        if not setting.accepts(value):
+            problems[f"{path}: {name}"] = f"{setting.message}, not {value!r}"
+        values[setting.name] = value
+    return values
+
+
+def _document(path: str) -> Config:
     import yaml
 
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidSettings({"KATO_CONFIG_FILE": f"{path}: {error}"}) from error
-    if not isinstance(document, dict):
-        raise InvalidSettings({"KATO_CONFIG_FILE": f"{path}: must be a mapping of settings"})
-    return checked(document.get("settings", document))
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unreadable(path, str(error.strerror)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(document, dict) or not isinstance(document.get("settings", {}), dict):
+        raise _unreadable(path, "must be a mapping of settings")
+    return document
+
+
+def _unreadable(path: str, problem: str) -> InvalidSettings:
+    return InvalidSettings({"KATO_CONFIG_FILE": f"{path}: {problem}"})

@@ -58,7 +58,7 @@ def _any(_pattern: Pattern) -> bool:
 
 def _length_test(state: Sequence[str], config: Mapping[str, Any]) -> Callable[[Pattern], bool]:
     low = max(1, int(len(state) * (config["length_min_ratio"] or 0.5)))
-    high = int(len(state) * (config["length_max_ratio"] or 2.0))
+    high = len(state) * (config["length_max_ratio"] or 2.0)
     return lambda pattern: low <= len(pattern.tokens) <= high
 
 

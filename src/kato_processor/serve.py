@@ -21,10 +21,13 @@ GRACE_S = 10
 def listening_socket(*, host: str, port: int, fd: int | None) -> socket.socket:
     """The socket handed over by the parent process, or a new one bound here.
 
-    Raises OSError with the address in its text when the bind fails.
+    Raises OSError that names the descriptor or the address it cannot use.
     """
     if fd is not None:
-        return socket.socket(fileno=os.dup(fd))  # the parent's descriptor stays its own
+        try:
+            return socket.socket(fileno=os.dup(fd))  # the parent's descriptor stays its own
+        except OSError as error:
+            raise OSError(error.errno, f"descriptor {fd}: {error.strerror}") from error
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's delay off only where the protocol is named.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

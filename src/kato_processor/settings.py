@@ -58,9 +58,14 @@ class Setting:
     parse: Callable[[str], Any]
     optional: bool = False
 
+    def accepts(self, value: Any) -> bool:
+        """Whether it may be this; null unsets an optional one."""
+        return self.check(value) or (self.optional and value is None)
+
 
 def number(low: float, high: float) -> Check:
-    return lambda v: isinstance(v, int | float) and low <= v <= high  # NaN fails every comparison
+    """Finite ones only; NaN fails every comparison."""
+    return lambda v: isinstance(v, int | float) and low <= v <= high and v < math.inf
 
 
 def _integer(low: int, high: float) -> Check:
@@ -116,7 +121,20 @@ def switch(name: str) -> Setting:
     )
 
 
-def _choice(name: str, default: str, words: tuple[str, ...]) -> Setting:
+def text(name: str, default: str | None) -> Setting:
+    """A setting that is any text; optional without a default."""
+    return Setting(
+        name=name,
+        default=default,
+        check=lambda v: isinstance(v, str),
+        message="Must be a string",
+        parse=str,
+        optional=default is None,
+    )
+
+
+def choice(name: str, default: str, words: tuple[str, ...]) -> Setting:
+    """A setting that is one of these words."""
     return Setting(
         name=name,
         default=default,
@@ -127,11 +145,7 @@ def _choice(name: str, default: str, words: tuple[str, ...]) -> Setting:
 
 
 def _is_filters(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and all(v in FILTERS for v in value if isinstance(v, str))
-        and (all(isinstance(v, str) for v in value))
-    )
+    return isinstance(value, list) and all(isinstance(v, str) and v in FILTERS for v in value)
 
 
 SETTINGS = {
@@ -146,7 +160,7 @@ SETTINGS = {
         ),
         whole("persistence", 5, 1, 100),
         _ratio("recall_threshold", 0.1),
-        _choice("indexer_type", "VI", INDEXERS),
+        choice("indexer_type", "VI", INDEXERS),
         whole("max_predictions", 100, 1, 10000),
         switch("sort_symbols"),
         switch("process_predictions"),
@@ -159,22 +173,9 @@ SETTINGS = {
             parse=float,
             optional=True,
         ),
-        Setting(
-            name="stm_mode",
-            default="CLEAR",
-            check=lambda v: isinstance(v, str),
-            message="Must be a string",
-            parse=str,
-        ),
-        _choice("rank_sort_algo", "potential", RANKINGS),
-        Setting(
-            name="affinity_emotive",
-            default=None,
-            check=lambda v: isinstance(v, str),
-            message="Must be a string",
-            parse=str,
-            optional=True,
-        ),
+        text("stm_mode", "CLEAR"),
+        choice("rank_sort_algo", "potential", RANKINGS),
+        text("affinity_emotive", None),
         Setting(
             name="filter_pipeline",
             default=[],
@@ -225,7 +226,7 @@ def checked(raw: Mapping[str, Any]) -> Config:
         setting = SETTINGS.get(ALIASES.get(given, given))
         if setting is None:
             continue
-        if not setting.check(value) and not (setting.optional and value is None):
+        if not setting.accepts(value):
             problems[given] = setting.message
         values[setting.name] = value
     if problems:

@@ -170,6 +170,17 @@ def test_a_pipeline_thins_out_the_candidates(client: Client) -> None:
     assert names("rapidfuzz") == set()
 
 
+def test_a_length_ratio_beyond_all_numbers_filters_nothing(client: Client) -> None:
+    session = client.session("boundless")
+    client.post(session + "/config", {"filter_pipeline": ["length"], "length_max_ratio": 1e308})
+    for _ in range(2):
+        client.post(session + "/observe", {"strings": ["a", "b"]})
+        client.post(session + "/learn")
+    client.post(session + "/observe", {"strings": ["a", "b"]})
+
+    assert client.get(session + "/predictions")["count"] == 1
+
+
 def test_more_candidates_than_asked_for_are_pruned_to_the_best(client: Client) -> None:
     session = client.session("pruned", config={"max_predictions": 2})
     names = [learned(client, session, "a", "b", f"{n}", f"{n + 1}") for n in range(12)]

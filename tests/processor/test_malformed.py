@@ -136,6 +136,7 @@ NOT_CONFIGS: list[Any] = [
     {"filter_pipeline": [["length"]]},
     {"length_min_ratio": -0.1},
     {"length_max_ratio": 0.5},
+    {"length_max_ratio": float("inf")},
     {"jaccard_threshold": 2},
     {"jaccard_min_overlap": 0},
     {"minhash_bands": 1000},

@@ -111,6 +111,29 @@ def test_an_unknown_session_store_is_named(tmp_path: Path, workers: str) -> None
     assert "KATO_SESSION_STORE: store 'postgres://nowhere' is unknown" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "store", "code", "problem"),
+    [
+        (["--port", "web"], "", 2, "argument --port: 'web': use 0 to 65535"),
+        (["--workers", "65"], "", 2, "argument --workers: '65': use 1 to 64"),
+        (["--fd", "77"], "", 4, "descriptor 77: Bad file descriptor"),
+        (
+            ["--workers", "2"],
+            "memory:",
+            2,
+            "KATO_SESSION_STORE: memory: cannot be shared by several workers",
+        ),
+    ],
+)
+def test_a_wrong_option_is_named(
+    tmp_path: Path, options: list[str], store: str, code: int, problem: str
+) -> None:
+    done = run(tmp_path, *options, KATO_SESSION_STORE=store)
+
+    assert done.returncode == code
+    assert problem in done.stderr
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_all_workers_stop_politely(tmp_path: Path, signum: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,5 +1,6 @@
 """Settings mean the same as environment variable, template setting and session config."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kato_processor.environment import from_environment
+from kato_processor.environment import ProcessSettings, from_environment
 from kato_processor.settings import ALIASES, SETTINGS, InvalidSettings, checked, effective
 
 TEMPLATE = yaml.safe_load(
@@ -98,13 +99,55 @@ def test_wrong_variables_are_named(name: str, text: str) -> None:
 
 
 def test_a_config_file_that_is_not_one_is_named(tmp_path: Path) -> None:
-    for content in (None, "- a", "a: ["):
+    for content in (None, b"- a", b"a: [", b"a: \xff", b"settings: 5"):
         file = tmp_path / "settings.yaml"
         if content:
-            file.write_text(content)
+            file.write_bytes(content)
 
         with pytest.raises(InvalidSettings, match="KATO_CONFIG_FILE"):
             from_environment({"KATO_CONFIG_FILE": str(file)})
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_config_file_may_hold_every_setting(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"settings.{suffix}"
+    given = {
+        "recall_threshold": 0.4,
+        "sort": False,
+        "fuzzy_token_threshold": None,
+        "session_ttl": 120,
+        "session_auto_extend": False,
+        "log_level": "WARNING",
+        "service_name": "other",
+        "metrics_cache_ttl_seconds": 1,
+        "database": {"of": "another program"},
+    }
+    file.write_text(json.dumps(given) if suffix == "json" else yaml.safe_dump(given))
+
+    process = from_environment({"KATO_CONFIG_FILE": str(file), "SESSION_TTL": "240"})
+
+    assert process == ProcessSettings(
+        service_name="other",
+        session_ttl_s=240,
+        session_auto_extend=False,
+        log_level="WARNING",
+        metrics_cache_s=1,
+        config=effective({"recall_threshold": 0.4, "sort_symbols": False}),
+    )
+
+
+def test_wrong_settings_of_a_file_are_named_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("settings: {recall_threshold: 3, stm_mode: rolling, session_ttl: '60'}")
+
+    with pytest.raises(InvalidSettings) as refused:
+        from_environment({"KATO_CONFIG_FILE": str(file)})
+
+    assert refused.value.problems == {
+        f"{file}: recall_threshold": "Must be a number between 0.0 and 1.0, not 3",
+        f"{file}: stm_mode": "Must be one of: CLEAR, ROLLING, not 'rolling'",
+        f"{file}: session_ttl": "Must be an integer between 60 and 86400, not '60'",
+    }
 
 
 def test_session_config_overlays_process_defaults_in_order() -> None:
