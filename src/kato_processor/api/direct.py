@@ -30,4 +30,5 @@ async def clear_short_term_memory(request: Request) -> Reply:
 
 async def clear_all_memory(request: Request) -> Reply:
     await on_default(memory.clear_all)(request)
-    return Reply({"status": "cleared", "message": "all-cleared", "session_id": DEFAULT_ID})
+    cleared = {"status": "cleared", "session_id": DEFAULT_ID, "scope": "all"}
+    return Reply(cleared | {"message": "all-cleared"})

@@ -198,6 +198,10 @@ async def distributed_stm(_request: Request) -> Reply:
             "status": "disabled",
             "distributed_stm_enabled": False,
             "reason": "short-term memory is kept by the session store",
+            "performance_stats": None,
+            "processor_info": None,
+            "expected_improvements": None,
+            "error": None,
             "timestamp": iso(time.time()),
         }
     )
@@ -210,6 +214,8 @@ async def connection_pools(request: Request) -> Reply:
             "status": "healthy",
             "health": {"session_store": context.processor.sessions.backend},
             "pool_statistics": {"threads": THREADS},
+            "connection_optimization": None,
+            "performance_improvements": None,
             "error": None,
             "timestamp": iso(time.time()),
         }

@@ -1,86 +1,116 @@
-"""The OpenAPI document, made from the route table."""
+"""The OpenAPI document: KATO's own, and over it the routes and keys that only we have.
 
+So a client generated from either finds the same operations and schemas.
+"""
+
+import json
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from kato_processor.api.health import API_VERSION
 from kato_processor.api.routes import ROUTES, Route
+from kato_processor.settings import SETTINGS
 
 Json = dict[str, Any]
-_STRINGS = {"type": "array", "items": {"type": "string"}, "default": []}
-_OBSERVATION: Json = {
-    "strings": _STRINGS,
-    "vectors": {
-        "type": "array",
-        "items": {"type": "array", "items": {"type": "number"}},
-        "default": [],
-    },
-    "emotives": {"type": "object", "additionalProperties": {"type": "number"}, "default": {}},
-    "metadata": {"type": "object", "additionalProperties": True, "default": {}},
-}
-_FLAG = {"type": "boolean", "default": False}
-_TTL = {"type": ["integer", "null"], "minimum": 0, "description": "seconds; 0 or null: default"}
-_SCHEMAS: dict[str, Json] = {
-    "ObservationData": {"type": "object", "properties": _OBSERVATION},
-    "ObservationSequenceRequest": {
-        "type": "object",
-        "required": ["observations"],
-        "properties": {
-            "observations": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": _OBSERVATION | {"unique_id": {"type": ["string", "null"]}},
-                },
-            },
-            "learn_after_each": _FLAG,
-            "learn_at_end": _FLAG,
-            "clear_stm_between": _FLAG,
-        },
-    },
+_TEXT: Json = {"type": "string"}
+_OPTIONAL_TEXT: Json = {"type": ["string", "null"]}
+_WHOLE: Json = {"type": "integer"}
+_SECONDS: Json = {"type": ["integer", "null"]}
+_OBJECT: Json = {"type": "object", "additionalProperties": True}
+_KEYS: dict[str, Json] = {
     "CreateSessionRequest": {
-        "type": "object",
-        "description": "`node_id`, or `user_id`, which then names the node",
-        "properties": {
-            "node_id": {"type": "string"},
-            "user_id": {"type": ["string", "null"]},
-            "metadata": {"type": ["object", "null"]},
-            "ttl_seconds": _TTL,
-            "ttl": _TTL,
-            "config": {"type": ["object", "null"]},
-        },
+        "user_id": _OPTIONAL_TEXT | {"description": "Names the node where node_id is left out"},
+        "ttl": _SECONDS | {"description": "The session guide's word for ttl_seconds"},
     },
+    "SessionResponse": {
+        "user_id": _OPTIONAL_TEXT,
+        "last_accessed": {"type": "string", "format": "date-time"},
+        "ttl": _SECONDS,
+        "remaining_ttl": _SECONDS,
+        "auto_extend": {"type": "boolean"},
+        "config": _OBJECT,
+    },
+    "SessionConfigUpdateResponse": {"config": _OBJECT},
+    "STMClearedResponse": {"message": _TEXT},
+    "AllClearedResponse": {"message": _TEXT},
+    "HealthResponse": {"instance_id": _TEXT},
+    "StatusResponse": {"instance_id": _TEXT},
+    "MetricsResponse": {"instance_id": _TEXT, "nodes": _OBJECT},
+}
+_SCHEMAS: dict[str, Json] = {
     "SessionConfig": {
         "type": "object",
         "description": "Settings, flat or under `config`",
+        "properties": {
+            name: {"default": setting.default, "description": setting.message}
+            for name, setting in SETTINGS.items()
+        },
         "additionalProperties": True,
     },
-}
-_QUERY: dict[str, Json] = {
-    "node_id": {"type": "string"},
-    "session_id": {"type": "string"},
-    "minutes": {"type": "integer", "default": 10},
-    "ttl_seconds": {"type": "integer", "default": 3600},
+    "SessionListResponse": {
+        "type": "object",
+        "required": ["sessions", "count"],
+        "properties": {
+            "sessions": {
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/SessionResponse"},
+            },
+            "count": _WHOLE,
+        },
+    },
+    "PatternDeletedResponse": {
+        "type": "object",
+        "required": ["status", "pattern", "node_id"],
+        "properties": {"status": _TEXT, "pattern": _TEXT, "node_id": _TEXT},
+    },
+    "PingResponse": {
+        "type": "object",
+        "required": ["id", "status", "message", "processor", "time_stamp"],
+        "properties": {
+            "id": _TEXT,
+            "status": _TEXT,
+            "message": _TEXT,
+            "processor": _TEXT,
+            "interval": _WHOLE,
+            "time_stamp": {"type": "number"},
+            "instance_id": _TEXT,
+        },
+    },
+    "Refusal": {
+        "type": "object",
+        "properties": {
+            "detail": {"description": "A sentence, or an object or a list with every problem"},
+            "error": {
+                "type": "object",
+                "description": "In place of a detail where the session is unknown",
+                "required": ["code", "message", "session_id"],
+                "properties": {"code": _TEXT, "message": _TEXT, "session_id": _TEXT},
+            },
+        },
+    },
 }
 _PARAMETER = re.compile(r"{(\w+)(:path)?}")
 
 
+@cache
 def document() -> Json:
-    """Every listed route with its parameters and request body."""
-    paths: dict[str, Json] = {}
+    """Every listed route with its parameters, body and answer."""
+    file = Path(__file__).with_name(f"kato-{API_VERSION}.json")
+    kato: Json = json.loads(file.read_text(encoding="utf-8"))
+    schemas, paths = kato["components"]["schemas"], kato["paths"]
+    schemas |= _SCHEMAS
+    for name, properties in _KEYS.items():
+        schemas[name]["properties"] |= properties
+    del schemas["CreateSessionRequest"]["required"]  # a user_id will do
     for route in ROUTES:
-        path = _PARAMETER.sub(r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "KATO API",
-            "description": "Knowledge Abstraction for Traceable Outcomes",
-            "version": API_VERSION,
-        },
-        "paths": paths,
-        "components": {"schemas": _SCHEMAS},
-    }
+        operations = paths.setdefault(_PARAMETER.sub(r"{\1}", route.path), {})
+        operations.setdefault(route.method.lower(), _operation(route))
+    for operations in paths.values():
+        for operation in operations.values():
+            operation["responses"]["4XX"] = _answer("Refused", "Refusal")
+    return kato
 
 
 def _operation(route: Route) -> Json:
@@ -88,32 +118,29 @@ def _operation(route: Route) -> Json:
     operation: Json = {
         "operationId": f"{name}_{re.sub(r'[^a-z0-9]+', '_', route.path)}_{route.method.lower()}",
         "summary": name.replace("_", " ").capitalize(),
-        "tags": [_PARAMETER.sub("", route.path).strip("/").split("/")[0] or "health"],
+        "tags": [_PARAMETER.sub("", route.path).strip("/").split("/")[0]],
         "parameters": _parameters(route),
-        "responses": {
-            "200": {
-                "description": "Successful Response",
-                "content": {"application/json": {"schema": {"type": "object"}}},
-            },
-            "4XX": {"description": "Refused; the reason is under `detail` or `error`"},
-        },
+        "responses": {"200": _answer("Successful Response", route.answer)},
     }
     if route.body:
-        schema = {"$ref": f"#/components/schemas/{route.body}"}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        operation["requestBody"] = {"required": True, "content": _content(route.body)}
     return operation
+
+
+def _answer(description: str, schema: str) -> Json:
+    return {"description": description, "content": _content(schema)}
+
+
+def _content(schema: str) -> Json:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
 def _parameters(route: Route) -> list[Json]:
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": _TEXT}
         for name, _ in _PARAMETER.findall(route.path)
     ]
     in_query = [
-        {"name": name, "in": "query", "required": False, "schema": _QUERY[name]}
-        for name in route.query
+        {"name": name, "in": "query", "required": False, "schema": _TEXT} for name in route.query
     ]
     return in_path + in_query
