@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import websockets
 
+from kato_processor.api.events import Events
+
 from .conftest import Client
 
 
@@ -77,6 +79,42 @@ def test_clients_are_told_of_sessions(client: Client) -> None:
         assert destroyed["event_type"] == "session.destroyed"
         assert destroyed["data"]["session_id"] == created["data"]["session_id"]
         assert destroyed["data"]["reason"] == "explicit_delete"
+
+
+class _Waiting:
+    """A client that takes an event only when the next client was offered it too."""
+
+    def __init__(self) -> None:
+        self.offered = asyncio.Event()
+        self.waits_for = self
+        self.taken: list[str] = []
+        self._greeted = False
+
+    async def accept(self) -> None: ...
+
+    async def receive(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def send_text(self, text: str) -> None:
+        if self._greeted:
+            self.offered.set()
+            await self.waits_for.offered.wait()
+            self.taken.append(json.loads(text)["event_type"])
+        self._greeted = True
+
+
+def test_no_client_waits_for_another_to_be_told() -> None:
+    async def tell() -> list[list[str]]:
+        events, clients = Events(), [_Waiting(), _Waiting()]
+        clients[0].waits_for, clients[1].waits_for = clients[1], clients[0]
+        attending = [asyncio.create_task(events.attend(one, 0)) for one in clients]
+        await asyncio.sleep(0)  # both are greeted
+        await events.tell("session.created", {})
+        for task in attending:
+            task.cancel()
+        return [one.taken for one in clients]
+
+    assert asyncio.run(tell()) == [["session.created"]] * 2
 
 
 async def _told(client: Client, url: str) -> list[Any]:

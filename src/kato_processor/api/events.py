@@ -41,14 +41,16 @@ class Events:
             self._clients.discard(socket)
 
     async def tell(self, event_type: str, data: Json) -> None:
-        """Send an event to every client."""
+        """Send an event to every client, none waiting for another."""
         text = _event(event_type, data, datetime.now(UTC))
-        for client in list(self._clients):
-            try:
-                async with asyncio.timeout(PATIENCE_S):
-                    await client.send_text(text)
-            except (WebSocketDisconnect, RuntimeError, OSError):  # TimeoutError is an OSError
-                self._clients.discard(client)
+        await asyncio.gather(*(self._send(client, text) for client in self._clients))
+
+    async def _send(self, client: WebSocket, text: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await client.send_text(text)
+        except (WebSocketDisconnect, RuntimeError, OSError):  # TimeoutError is an OSError
+            self._clients.discard(client)
 
 
 def _event(event_type: str, data: Json, at: datetime) -> str:
