@@ -1,4 +1,4 @@
-"""The process: how it starts, stops, refuses wrong settings, and what it survives."""
+"""The process: how it starts, stops, and what it survives."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ import pytest
 from kato_processor.naming import pattern_name
 
 from .conftest import Client
-from .process import COMMAND, environment, processor, run
+from .process import COMMAND, environment, processor
 
 NOT_FOR_HEALTH = {
     "fastapi",
@@ -78,62 +78,6 @@ def test_a_stop_finishes_what_is_under_way(tmp_path: Path, signum: signal.Signal
         assert answers[0][0] == 200
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-
-        done = run(tmp_path, "--port", str(port))
-
-    assert done.returncode == 4
-    assert done.stderr == (
-        f"kato-processor: cannot listen on 127.0.0.1:{port}: Address already in use\n"
-    )
-
-
-def test_wrong_settings_are_all_named_before_anything_starts(tmp_path: Path) -> None:
-    done = run(tmp_path, "--port", "0", RECALL_THRESHOLD="1.5", PERSISTENCE="many", SESSION_TTL="0")
-
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        "kato-processor: PERSISTENCE: Must be an integer between 1 and 100, not 'many'",
-        "kato-processor: RECALL_THRESHOLD: Must be a number between 0.0 and 1.0, not '1.5'",
-        "kato-processor: SESSION_TTL: Must be an integer between 60 and 86400, not '0'",
-    ]
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_unknown_session_store_is_named(tmp_path: Path, workers: str) -> None:
-    done = run(
-        tmp_path, "--port", "0", "--workers", workers, KATO_SESSION_STORE="postgres://nowhere"
-    )
-
-    assert done.returncode == 2
-    assert "KATO_SESSION_STORE: store 'postgres://nowhere' is unknown" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "store", "code", "problem"),
-    [
-        (["--port", "web"], "", 2, "argument --port: 'web': use 0 to 65535"),
-        (["--workers", "65"], "", 2, "argument --workers: '65': use 1 to 64"),
-        (["--fd", "77"], "", 4, "descriptor 77: Bad file descriptor"),
-        (
-            ["--workers", "2"],
-            "memory:",
-            2,
-            "KATO_SESSION_STORE: memory: cannot be shared by several workers",
-        ),
-    ],
-)
-def test_a_wrong_option_is_named(
-    tmp_path: Path, options: list[str], store: str, code: int, problem: str
-) -> None:
-    done = run(tmp_path, *options, KATO_SESSION_STORE=store)
-
-    assert done.returncode == code
-    assert problem in done.stderr
-
-
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_all_workers_stop_politely(tmp_path: Path, signum: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -148,19 +92,6 @@ def test_all_workers_stop_politely(tmp_path: Path, signum: signal.Signals) -> No
         process.send_signal(signum)
 
         assert process.wait(timeout=30) == 0
-
-
-def test_settings_come_from_the_environment_over_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "settings.yaml"
-    file.write_text("settings: {max_predictions: 7, max_seq_length: 4}\n")
-    more = {"KATO_CONFIG_FILE": str(file), "MAX_PREDICTIONS": "9", "SORT": "false"}
-
-    with processor(tmp_path / "data", **more) as (client, _):
-        config = client.get(client.session("env") + "/config")["config"]
-
-    assert config["max_predictions"] == 9
-    assert config["max_pattern_length"] == 4
-    assert config["sort_symbols"] is True
 
 
 def test_the_first_healthy_answer_imports_little(tmp_path: Path) -> None:
