@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -257,6 +258,13 @@ def test_asking_about_a_node_does_not_make_it(client: Client) -> None:
     assert client.get("/symbols/stats?node_id=never")["symbols"] == {}
     assert client.get("/pattern/x?node_id=never")["pattern"]["status"] == "error"
     assert client.get("/symbols/a%2Fb/affinity?node_id=never")["symbol"] == "a/b"
+
+
+@pytest.mark.parametrize("symbol", ["a/b", "a\nb", "100%", "", "a/affinity", "é|?#"])
+def test_any_symbol_may_be_asked_for(client: Client, symbol: str) -> None:
+    path = f"/symbols/{quote(symbol, safe='')}/affinity?node_id=never"
+
+    assert client.get(path)["symbol"] == symbol
 
 
 def test_cognition_shows_what_the_last_observation_recalled(client: Client) -> None:

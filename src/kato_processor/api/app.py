@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -31,6 +32,21 @@ from kato_processor.processor import Processor
 from kato_processor.sessions import open_sessions
 from kato_processor.settings import InvalidSettings
 from kato_sessions.errors import SessionError
+
+
+class _Text(Convertor[str]):
+    """Any text: Starlette's own `path` ends at a newline, which a symbol may hold."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _Text())
 
 
 def create_app(settings: ProcessSettings) -> Starlette:

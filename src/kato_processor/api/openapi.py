@@ -91,7 +91,7 @@ _SCHEMAS: dict[str, Json] = {
         },
     },
 }
-_PARAMETER = re.compile(r"{(\w+)(:path)?}")
+_PARAMETER = re.compile(r"{(\w+)(:text)?}")
 
 
 @cache
