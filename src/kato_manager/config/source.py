@@ -93,6 +93,8 @@ def _marked(source: Source, error: yaml.MarkedYAMLError) -> Place:
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
+    if "maximum nesting depth" in (error.problem or ""):  # libyaml's own bound, seen before ours
+        return f"nested deeper than {MAX_DEPTH} levels"
     parts = [error.problem, error.context]
     return " ".join(part for part in parts if part) or "is not YAML"
 
