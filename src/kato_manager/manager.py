@@ -36,7 +36,7 @@ from kato_manager.model import (
 from kato_manager.observation import Seen
 from kato_manager.registry import Registry
 from kato_manager.registry_file import Instances
-from kato_manager.reservation import Reservations, begin
+from kato_manager.reservation import Reservations, begin, refuse_clash
 from kato_manager.settings import Settings
 
 LEAST_GRACE_S = 1.0  # to end by itself after a drain that took all of the grace
@@ -306,7 +306,11 @@ class Manager:
             )
         wanted = {one.name.partition(".")[0] for one in changed}
         values = {name: getattr(spec, name) for name in wanted}
-        return self.registry.record(touched(running, spec=replace(running.spec, **values)))
+        kept = touched(running, spec=replace(running.spec, **values))
+        with self.registry.edit() as instances:
+            refuse_clash(kept.spec, instances)
+            instances[running.id] = kept
+        return kept
 
     def _end_drained(self, instance: Instance, grace_s: float | None) -> None:
         """Let what is in flight finish, then end it, all within its grace.

@@ -39,9 +39,7 @@ def id_problem(instance_id: str) -> str:
         return f"may not start with {instance_id[0]!r}"
     if "/" in instance_id:
         return "may not contain '/'"
-    if any(
-        unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in instance_id
-    ):
+    if any(unicodedata.category(character) in _CONTROL for character in instance_id):
         return "contains a control character"
     if instance_id.strip() != instance_id:
         return "may not start or end with a space"
@@ -79,8 +77,13 @@ def automatic_id(epoch_s: int, pid: int, taken: Collection[str]) -> str:
 
 def same_when_folded(instance_id: str, others: Iterable[str]) -> str | None:
     """The other id that differs from this one only in case, if there is one."""
-    folded = instance_id.casefold()
-    return next((o for o in others if o != instance_id and o.casefold() == folded), None)
+    return folded_twin(instance_id, (one for one in others if one != instance_id))
+
+
+def folded_twin(name: str, others: Iterable[str]) -> str | None:
+    """The one that is the same when case is ignored, if there is one."""
+    folded = name.casefold()
+    return next((one for one in others if one.casefold() == folded), None)
 
 
 def is_pattern(text: str) -> bool:

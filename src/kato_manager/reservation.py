@@ -37,7 +37,7 @@ class Reservations:
         runtime = self._runtime_for(spec, recorded)
         present = now()
         with self._reserving() as reserved, self._registry.edit() as instances:
-            _refuse_clash(spec, instances)
+            refuse_clash(spec, instances)
             listener = self._choose_port(spec, instances, reserved)
             instance = Instance(
                 spec=spec,
@@ -58,6 +58,7 @@ class Reservations:
         operation = begin("replace", replaces=old.handle)
         listener = None
         with self._reserving() as reserved, self._registry.edit() as instances:
+            refuse_clash(spec, instances)
             if spec.port != old.port:
                 listener = self._choose_port(spec, instances, reserved, beside=old.port)
             instances[old.id] = touched(old, operation=operation)
@@ -137,12 +138,17 @@ def begin(verb: Verb, *, replaces: Handle | None = None) -> Operation:
     )
 
 
-def _refuse_clash(spec: InstanceSpec, instances: Instances) -> None:
-    """Ids that differ in case only would share names; ids and groups share the gateway's paths."""
+def refuse_clash(spec: InstanceSpec, instances: Instances) -> None:
+    """Ids and groups share the gateway's paths, and no two may differ in case only."""
     if twin := names.same_when_folded(spec.id, instances):
         raise InstanceExists(f"id {spec.id!r} differs from instance {twin!r} only in case")
     groups = {instance.spec.group for instance in instances.values()} - {""}
-    if spec.id in groups:
-        raise InstanceExists(f"{spec.id!r} is the name of a group")
-    if spec.group in instances or spec.group == spec.id:
-        raise InstanceExists(f"group {spec.group!r} has the id of an instance")
+    if group := names.folded_twin(spec.id, groups):
+        raise InstanceExists(f"{spec.id!r} is the name of a group" + _as_written(spec.id, group))
+    if spec.group and (owner := names.folded_twin(spec.group, {*instances, spec.id})):
+        what = f"group {spec.group!r} has the id of an instance"
+        raise InstanceExists(what + _as_written(spec.group, owner))
+
+
+def _as_written(name: str, twin: str) -> str:
+    return "" if name == twin else f", {twin!r}"

@@ -42,6 +42,17 @@ def test_an_id_is_needed(kato, raw):
         parse_spec(raw, kato)
 
 
+@pytest.mark.parametrize(
+    ("group", "rule"),
+    [("api", "is reserved for the gateway's own paths"), ("a/b", "may not contain '/'")],
+)
+def test_a_group_is_a_path_of_the_gateway_as_an_id_is(kato, group, rule):
+    with pytest.raises(ConfigError) as error:
+        parse_spec({"id": "a", "group": group}, kato)
+
+    assert error.value.problems == (f'group: "{group}" {rule}',)
+
+
 def test_a_body_nested_without_end_is_refused(kato):
     body: dict = {}
     for _ in range(5000):

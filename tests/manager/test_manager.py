@@ -362,11 +362,20 @@ def test_ids_and_groups_share_one_namespace(home: Home, managed) -> None:
     manager = managed(FakeRuntime())
     manager.start(home.spec("a", group="g"))
 
-    for spec in (home.spec("g"), home.spec("b", group="a"), home.spec("c", group="c")):
+    clashing = [
+        home.spec("g"),
+        home.spec("G"),
+        home.spec("b", group="A"),
+        home.spec("c", group="c"),
+        home.spec("a", group="a"),  # it runs: only its entry would change
+    ]
+    for spec in clashing:
         with pytest.raises(InstanceExists):
             manager.start(spec)
+    with pytest.raises(InstanceExists):
+        manager.replace("a", home.spec("a", group="a"))
 
-    assert list(manager.registry.read()) == ["a"]
+    assert {one.id: one.spec.group for one in manager.registry.read().values()} == {"a": "g"}
 
 
 def test_a_declared_instance_keeps_a_port_and_does_not_run(home: Home, managed) -> None:

@@ -7,7 +7,6 @@ from graphlib import CycleError, TopologicalSorter
 from kato_manager.config.node import Node
 from kato_manager.config.problems import Problems
 from kato_manager.config.resolve import Resolved
-from kato_manager.names import id_problem
 
 
 def check_together(
@@ -51,14 +50,12 @@ def _check_ports(active: Sequence[Resolved], problems: Problems) -> None:
 
 def _check_groups(active: Sequence[Resolved], problems: Problems) -> None:
     """Ids and groups share the paths of the gateway."""
-    ids = {one.spec.id: one for one in active}
+    ids = {one.spec.id.casefold(): one for one in active}
     for one in active:
-        group = one.spec.group
-        if group in ids:
-            place = _node(ids[group], "id").place
-            problems.add(_node(one, "group"), f'"{group}" is the id of an instance at {place}')
-        elif group and (problem := id_problem(group)):
-            problems.add(_node(one, "group"), f'"{group}" {problem}')
+        if one.spec.group and (other := ids.get(one.spec.group.casefold())):
+            place = _node(other, "id").place
+            message = f'"{one.spec.group}" is the id of an instance at {place}'
+            problems.add(_node(one, "group"), message)
 
 
 def _linked(

@@ -82,6 +82,7 @@ def build(entry: Node, template: Template, problems: Problems) -> InstanceSpec:
     values = read_fields(Node(known, entry.path, entry.place), FIELDS, problems)
     settings = _read_settings(entry.items.get("settings"), template, problems)
     _check_id(entry, values, problems)
+    _check_group(entry, values, problems)
     _check_env(entry, problems)
     _check_gpus(entry, problems)
     values |= {"id": values.get("id", ""), "template": template.name, "settings": settings}
@@ -116,6 +117,12 @@ def _check_id(entry: Node, values: Mapping[str, Json], problems: Problems) -> No
         problems.add(entry, 'the instance has no id, give it one: "id: my-processor"')
     elif "id" in values and (problem := id_problem(values["id"])):
         problems.add(node, f"{shown(node)} {problem}")
+
+
+def _check_group(entry: Node, values: Mapping[str, Json], problems: Problems) -> None:
+    """A group is a path of the gateway, as an id is."""
+    if (group := values.get("group")) and (problem := id_problem(group)):
+        problems.add(entry.items["group"], f"{shown(entry.items['group'])} {problem}")
 
 
 def _check_env(entry: Node, problems: Problems) -> None:
