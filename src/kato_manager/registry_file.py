@@ -12,11 +12,10 @@ Keys that we do not know are kept, at every level.
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from kato_manager.errors import RegistryCorrupt
@@ -151,16 +150,13 @@ def _parse_any(text: str) -> _Parsed:
 
 
 def _parse_lines(text: str) -> _Parsed | None:
-    """The head, the entries and their lines, of a file that we laid out ourselves; else None.
-
-    Who edits again and again (the gateway, a benchmark) decodes a line only when it has changed.
-    """
+    """The head, the entries and their lines, of a file that we laid out ourselves; else None."""
     head, found, body = text.partition(f"\n{_INSTANCES}\n")
     if not found or not body.endswith("\n  }\n}\n"):
         return None
     lines = [line.removesuffix(",") for line in body.split("\n")[:-3] if line]
     try:
-        entries = dict(_decode_line(line) for line in lines)
+        entries = dict(_decoded(lines))
         document = json.loads(f"{head.removesuffix(',')}\n}}")
     except DAMAGED:
         return None
@@ -169,8 +165,22 @@ def _parse_lines(text: str) -> _Parsed | None:
     return document, entries, dict(zip(entries, lines, strict=True))
 
 
-@lru_cache(maxsize=1024)
-def _decode_line(line: str) -> tuple[str, Mapping[str, Json]]:
+_Member = tuple[str, Mapping[str, Json]]
+
+
+def _decoded(lines: Sequence[str]) -> Iterable[_Member]:
+    """Who reads again and again (the gateway, a benchmark) decodes only the lines that changed."""
+    global _last_decoded  # noqa: PLW0603 - put in place whole, so that threads may share it
+    known = _last_decoded
+    decoded = {line: known.get(line) or _decode_line(line) for line in lines}
+    _last_decoded = decoded
+    return decoded.values()
+
+
+_last_decoded: Mapping[str, _Member] = {}
+
+
+def _decode_line(line: str) -> _Member:
     """One `"id": {...}`; nobody changes the entry, an assignment makes a new one."""
     ((instance_id, entry),) = json.loads(f"{{{line}}}").items()
     _check_entry(instance_id, entry)

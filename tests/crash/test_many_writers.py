@@ -29,7 +29,8 @@ def write(home: Path, writer: int, edits: int) -> None:
     registry = Registry(home, lock_timeout_s=100)
     for number in range(edits):
         with registry.edit() as instances:
-            port = next(p for p in range(8001, 20_000) if p not in instances.taken_ports)
+            taken = instances.taken_ports
+            port = next(p for p in range(8001, 20_000) if p not in taken)
             instances[f"w{writer}-{number}"] = recorded(f"w{writer}-{number}", port)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kato_manager import registry_file
 from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
 from kato_manager.model import Instance, InstanceSpec, Operation, Status
 from kato_manager.registry import Registry
@@ -254,6 +255,23 @@ def test_an_edit_that_changes_nothing_writes_nothing(registry: Registry) -> None
     record(registry, instance())
 
     assert registry.path.stat() == before
+
+
+def test_a_large_file_is_read_again_by_its_changed_lines_alone(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(registry, *(instance(f"i{number}", 8001 + number) for number in range(3000)))
+    registry.read()
+    decoded: list[str] = []
+    decode = registry_file._decode_line
+    monkeypatch.setattr(
+        registry_file, "_decode_line", lambda line: decoded.append(line) or decode(line)
+    )
+
+    registry.record(instance("i7", 8008, reason="new"))
+    found = registry.read()
+
+    assert (len(found), found["i7"].reason, len(decoded)) == (3000, "new", 1)
 
 
 def test_an_edit_that_raises_writes_nothing(registry: Registry) -> None:
