@@ -39,7 +39,8 @@ def marked(mark: str) -> list[int]:
 def session(leader: int, started: str) -> list[int]:
     """The living processes of the session that this very leader founded, itself included.
 
-    A pid is not given away while a session bears it, so a session without its leader is still ours.
+    A pid is not given away while a session bears it. A session without its leader is told all the
+    same, though it may be another one's: of a later leader of that pid, which has died as well.
     """
     if not started.endswith(f"@{_boot_id()}") or identity(leader) not in {started, None}:
         return []

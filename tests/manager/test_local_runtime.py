@@ -17,7 +17,8 @@ import pytest
 from homes import Home, get, is_served, stranger, wait_until
 from kato_manager import process
 from kato_manager.errors import NotReady, PortTaken, StartFailed
-from kato_manager.runtimes import local
+from kato_manager.runtimes import folder as local_folder
+from kato_manager.runtimes import members
 from kato_manager.runtimes.local import LocalRuntime
 
 
@@ -141,6 +142,27 @@ def test_a_pid_that_was_given_to_another_process_is_never_signalled(home: Home, 
         innocent.wait()
 
 
+def test_the_orphans_of_a_later_leader_with_that_pid_are_never_signalled(
+    home: Home, manager, ended: list[int]
+) -> None:
+    instance = manager.start(home.spec())
+    manager.runtimes["local"].stop(instance.handle, grace_s=1)
+    script = "sleep 300 & echo $!"
+    leader = subprocess.Popen(
+        ["sh", "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    innocent = int(leader.stdout.readline())
+    ended.append(innocent)
+    leader.wait()
+    leader.stdout.close()
+    with manager.registry.edit() as instances:
+        instances["a"] = replace(instance, handle={**instance.handle, "pid": leader.pid})
+
+    manager.stop("a")
+
+    assert process.identity(innocent) is not None
+
+
 def test_a_handle_from_before_a_reboot_is_dead_and_signals_nobody(home: Home, manager) -> None:
     instance = manager.start(home.spec())
     ticks = instance.handle["started"].partition("@")[0]
@@ -254,7 +276,7 @@ def test_a_strangers_port_is_never_verified_as_ours(home: Home, manager) -> None
 
 
 def test_the_log_is_turned_over_when_it_has_grown(home: Home, manager, monkeypatch) -> None:
-    monkeypatch.setattr(local, "LOG_LIMIT_BYTES", 20)
+    monkeypatch.setattr(local_folder, "LOG_LIMIT_BYTES", 20)
     manager.start(home.spec(env={"ECHO_RUN": "one"}))
     folder = home.path / "instances" / "kato-a"
     with (folder / "processor.log").open("a") as log:
@@ -372,7 +394,7 @@ def test_a_port_that_is_served_on_after_the_end_is_an_error(
     home: Home, manager, ended: list[int], monkeypatch
 ) -> None:
     """A process that took the socket along and has hidden every trace of the instance."""
-    monkeypatch.setattr(local, "_FORCED_END_S", 0.3)
+    monkeypatch.setattr(members, "_FORCED_END_S", 0.3)
     told = home.path / "monster"
     monster = (
         "import os, sys, time\n"
