@@ -1,6 +1,7 @@
 """Bringing one reserved instance up, and ending one: the long steps of the verbs."""
 
 import socket
+import time
 from dataclasses import replace
 
 from kato_manager import readiness
@@ -37,11 +38,11 @@ class Launcher:
         handle = None
         try:
             limit_s = instance.spec.ready_timeout_s if timeout_s is None else timeout_s
-            instance, handle = self._started(instance, listener, limit_s if wait else 0)
+            instance, handle, begun = self._started(instance, listener, limit_s if wait else 0)
             self._registry.record(touched(instance, handle=handle))
             crash_point(f"{verb}.launched")
             if wait:
-                self.wait_until_ready(instance, handle, timeout_s)
+                self.wait_until_ready(instance, handle, timeout_s, begun=begun)
             crash_point(f"{verb}.ready")
         except BaseException as error:  # Ctrl-C too: a reservation must not outlive us
             self._undo(instance, handle, recorded, str(error))
@@ -52,33 +53,47 @@ class Launcher:
 
     def _started(
         self, instance: Instance, listener: socket.socket, limit_s: float
-    ) -> tuple[Instance, Handle]:
-        """Launch it; where its own bind loses the port to a stranger, on the next one."""
+    ) -> tuple[Instance, Handle, float]:
+        """Launch it; where its own bind loses the port to a stranger, on the next one.
+
+        The number is when it was launched, by the monotonic clock.
+        """
         if instance.spec.launch.services and instance.runtime != "local":
             self._runtimes.services.ensure(instance.spec.launch.services)
         for _ in range(PORT_ATTEMPTS - 1):
             try:
-                return instance, self._bound(instance, listener, limit_s)
+                return instance, *self._bound(instance, listener, limit_s)
             except PortTaken as error:
                 if instance.spec.strict_port:
                     raise
                 instance, listener = self._reservations.move(instance, error)
-        return instance, self._bound(instance, listener, limit_s)
+        return instance, *self._bound(instance, listener, limit_s)
 
-    def _bound(self, instance: Instance, listener: socket.socket, limit_s: float) -> Handle:
+    def _bound(
+        self, instance: Instance, listener: socket.socket, limit_s: float
+    ) -> tuple[Handle, float]:
         runtime = self._runtimes[instance.runtime]
         handle = runtime.start(instance, listener)
+        begun = time.monotonic()
         if isinstance(runtime, Binds):
             runtime.await_bind(handle, limit_s)
-        return handle
+        return handle, begun
 
-    def wait_until_ready(self, instance: Instance, handle: Handle, timeout_s: float | None) -> None:
+    def wait_until_ready(
+        self,
+        instance: Instance,
+        handle: Handle,
+        timeout_s: float | None,
+        *,
+        begun: float | None = None,
+    ) -> None:
         runtime = self._runtimes[instance.runtime]
         readiness.wait(
             instance,
             observe=lambda: runtime.inspect(handle),
             last_lines=lambda count: runtime.logs(handle, tail=count, follow=False),
             timeout_s=timeout_s,
+            begun=begun,
         )
 
     def _undo(

@@ -22,14 +22,16 @@ def wait(
     observe: Callable[[], Observed],
     last_lines: Callable[[int], Iterable[str]],
     timeout_s: float | None = None,
+    begun: float | None = None,
 ) -> None:
     """Return when the instance is ready.
 
     It only reads: nothing of the instance's data is changed. Raises `StartFailed` with the last
-    log lines as soon as it has died, `NotReady` after `timeout_s` (its own when None).
+    log lines as soon as it has died, `NotReady` after `timeout_s` (its own when None), counted from
+    `begun` by the monotonic clock, or from now.
     """
     limit_s = instance.spec.ready_timeout_s if timeout_s is None else timeout_s
-    deadline = time.monotonic() + limit_s
+    deadline = (time.monotonic() if begun is None else begun) + limit_s
     pause_s = FIRST_PAUSE_S
     while problem := probe(instance):
         observed = observe()
