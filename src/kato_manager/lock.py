@@ -1,7 +1,8 @@
 """A lock between processes that says who holds it.
 
-The lock is the kernel's (flock), so it ends with its holder however that dies; the file stays for
-ever, since a lock on an unlinked file is no lock. What is written inside is information only.
+The lock is the kernel's (flock), so it ends with its holder however that dies. What is written
+inside is information only. A file is unlinked by its holder alone, while it holds the lock: who
+waited for that file gets a lock without a name, sees that (`st_nlink`) and opens the path again.
 """
 
 import json
@@ -28,11 +29,13 @@ def held(
     timeout_s: float,
     on_wait: Callable[[str], None] | None = None,
     patience_s: float = 1.0,
+    passing: bool = False,
 ) -> Iterator[None]:
     """Hold the lock at `path`, whose meaning is `what` ("the registry", "instance a").
 
     Waits up to `timeout_s`, then raises `RegistryLocked` naming the holder; after `patience_s`
     of waiting `on_wait` is told the holder once. Threads exclude each other like processes do.
+    The file of a `passing` lock goes with its end: for things that come and go without number.
     """
     from filelock import FileLock, Timeout
 
@@ -53,13 +56,18 @@ def held(
         _write_holder(path)
         yield
     finally:
+        if passing:
+            with suppress(OSError):  # a folder that became read-only: then the file stays
+                path.unlink()
         lock.release()
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody holds the lock at this moment."""
+    """Whether nobody holds the passing lock at this moment."""
+    if not path.exists():
+        return True
     try:
-        with held(path, what="", timeout_s=0):
+        with held(path, what="", timeout_s=0, passing=True):
             return True
     except RegistryLocked:
         return False

@@ -279,7 +279,7 @@ class Manager:
         make_private(path.parent)
         timeout_s = self.settings.lock_timeout_s + longest_s
         what = f"instance {instance_id!r}"
-        with lock.held(path, what=what, timeout_s=timeout_s, on_wait=self._note):
+        with lock.held(path, what=what, timeout_s=timeout_s, on_wait=self._note, passing=True):
             yield
 
     def _lock_path(self, instance_id: str) -> Path:
