@@ -21,7 +21,7 @@ def at(*verbs: str) -> list[str]:
 
 def is_consistent(home: Home) -> bool:
     """What is recorded as running is all that lives, answers, and nobody is at work on it."""
-    entries = home.document["instances"]
+    entries = home.document["instances"] if home.registry.exists() else {}
     assert {entry["operation"] and entry["operation"]["id"] for entry in entries.values()} <= {None}
     running = {one: entry for one, entry in entries.items() if entry["status"] == "running"}
     assert sorted(home.listening()) == sorted(entry["api_port"] for entry in running.values())
