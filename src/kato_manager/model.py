@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Unit
 
 from kato_manager import names
 
 Port = Annotated[int, Ge(1024), Le(65535)]
-Seconds = Annotated[float, Ge(0)]
+Seconds = Annotated[float, Ge(0), Unit("s")]
 Json = Any  # a value as JSON knows it
 Verb = Literal["start", "stop", "restart", "replace"]
 Handle = Mapping[str, Json]  # an engine's own record of what it runs; only that engine reads it
@@ -39,7 +39,7 @@ class Limits:
     """What one instance may use of the machine; None is no limit."""
 
     cpus: Annotated[float, Gt(0)] | None = None
-    memory_bytes: Annotated[int, Ge(6 * 1024 * 1024)] | None = None
+    memory_bytes: Annotated[int, Ge(6 * 1024 * 1024), Unit("B")] | None = None
     pids: Annotated[int, Ge(1)] | None = None
     gpus: str = ""  # "all", a count, or device ids: "device=0,1"
 
@@ -99,9 +99,9 @@ class InstanceSpec:
     pull: Literal["always", "missing", "never"] = "missing"
     prefix: Literal["strip", "keep"] = "strip"
     start: Literal["eager", "on-demand"] = "eager"
-    idle_timeout_s: Annotated[float, Gt(0)] | None = None
+    idle_timeout_s: Annotated[float, Gt(0), Unit("s")] | None = None
     grace_s: Seconds = 10.0
-    ready_timeout_s: Annotated[float, Gt(0)] = 60.0
+    ready_timeout_s: Annotated[float, Gt(0), Unit("s")] = 60.0
     launch: Launch = Launch()
 
     @property
@@ -216,7 +216,9 @@ def _parts(name: str, old: Json, new: Json) -> Iterator[tuple[str, Json, Json]]:
 
 
 def _shown(value: Json) -> str:
-    return "unset" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if value is None:
+        return "unset"
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def to_json(value: Any) -> dict[str, Json]:

@@ -115,7 +115,7 @@ def test_one_setting_under_two_of_its_names_is_refused(mistakes):
         ("limits: {cpus: 0}", "instances[0].limits.cpus: expected a number over 0, not 0"),
         (
             "limits: {memory: 1k}",
-            "instances[0].limits.memory: expected an integer of at least 6291456, not 1024",
+            "instances[0].limits.memory: expected a size such as 512m, of at least 6m, not 1024",
         ),
         ("limits: {cpu: 1}", 'instances[0].limits.cpu: unknown setting, did you mean "cpus"?'),
         (

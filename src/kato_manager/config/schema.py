@@ -103,7 +103,8 @@ def of_type(hint: Any, name: str = "") -> Schema:
         return {"type": ["object", "null"], "additionalProperties": of_type(get_args(base)[1])}
     if base is str:
         return dict(_TEXT)
-    bounds = {_BOUNDS[type(c)][1]: getattr(c, _BOUNDS[type(c)][0]) for c in constraints}
+    limits = [one for one in constraints if type(one) in _BOUNDS]
+    bounds = {_BOUNDS[type(c)][1]: getattr(c, _BOUNDS[type(c)][0]) for c in limits}
     number: Schema = {"type": [_TYPES[base], "null"], **bounds}
     forms = [number, _VARIABLE, *([_DURATION] if name.endswith("_s") else [])]
     return {"anyOf": [*forms, *([{"enum": ["yes", "no", "on", "off"]}] if base is bool else [])]}

@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, Unit
 
 from kato_manager.config.node import Node, shown
 from kato_manager.config.problems import Problems
@@ -24,6 +24,8 @@ MAX_DIGITS = 300
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+_IN_UNIT = {"s": "a duration such as 30s or 10m", "B": "a size such as 512m"}
+_MIB = 1024 * 1024
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -167,6 +169,9 @@ def wanted(hint: Any) -> str:
         return "one of " + ", ".join(get_args(base))
     if get_origin(base) is tuple:
         return f"a list, each {wanted(get_args(base)[0])}"
+    unit = next((one.unit for one in constraints if isinstance(one, Unit)), "")
+    if unit:
+        return ", ".join([_IN_UNIT[unit], *_bounds(constraints)])
     noun = {str: "text", bool: "true or false", int: "an integer", float: "a number"}
     return " ".join([noun.get(base, "keys and values"), *_bounds(constraints)])
 
@@ -178,11 +183,16 @@ def _bounds(constraints: tuple[Any, ...]) -> Iterator[str]:
     if low is not None and high is not None:
         yield f"from {low} to {high}"
     elif low is not None:
-        yield f"of at least {low}"
+        yield f"of at least {_short(low)}"
     elif high is not None:
         yield f"of at most {high}"
     if over is not None:
         yield f"over {over}"
+
+
+def _short(bound: Any) -> str:
+    """Whole mebibytes as they are written."""
+    return f"{bound // _MIB:g}m" if bound and bound % _MIB == 0 else f"{bound}"
 
 
 def seconds(text: str) -> str:
