@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
+# What failed half way, as a venv without pip, must not count as made.
+.DELETE_ON_ERROR:
 .PHONY: demo test test-engine soak check bench clean
 
 demo: $(VENV)/.installed
@@ -32,6 +34,7 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 $(VENV)/bin/python:
+	@echo "making $(VENV), once; it may take a minute" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 
