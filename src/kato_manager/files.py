@@ -38,6 +38,9 @@ def _temporary(path: Path, text: str, *, durable: bool) -> Iterator[Path]:
             if durable:
                 os.fsync(file.fileno())
         yield temporary
+    except OSError as error:
+        error.filename = error.filename or str(path)  # which a full disk does not tell
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -138,6 +138,8 @@ def read_flags(template: Template, arguments: Sequence[str]) -> dict[str, str]:
 
 
 def _unknown(name: str, known: Mapping[str, Flag], template: Template) -> ConfigError:
+    if not name.startswith("-"):
+        return ConfigError(f"unexpected word {name!r}", hint=f"an id is given so: --id {name}")
     meant = closest(name, known)
     return ConfigError(
         f"no such option: {name}" + (f", did you mean {meant}?" if meant else ""),

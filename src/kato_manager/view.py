@@ -1,6 +1,7 @@
 """An instance as JSON answers show it, whichever door asked; keys are only ever added."""
 
 from typing import Any
+from urllib.parse import quote
 
 from kato_manager.model import Instance, timestamp, to_json
 from kato_manager.settings import Settings
@@ -17,7 +18,7 @@ def summary(instance: Instance, word: str, settings: Settings) -> dict[str, Any]
         "status": word,
         "updated": timestamp(instance.updated_at),
         "url": instance.url,
-        "gateway_url": f"http://localhost:{settings.gateway_port}/{instance.id}",
+        "gateway_url": gateway_url(instance, settings),
         "runtime": instance.runtime,
         "template": spec.template,
         "group": spec.group,
@@ -25,6 +26,11 @@ def summary(instance: Instance, word: str, settings: Settings) -> dict[str, Any]
         "settings": dict(spec.settings),
         "reason": instance.reason,
     }
+
+
+def gateway_url(instance: Instance, settings: Settings) -> str:
+    """Where the gateway has it; what a path cannot hold, as a space or `?`, is escaped."""
+    return f"http://localhost:{settings.gateway_port}/{quote(instance.id)}"
 
 
 def details(instance: Instance) -> dict[str, Any]:

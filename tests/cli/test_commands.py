@@ -351,6 +351,90 @@ def test_no_traceback_when_the_reader_of_list_has_gone(two: Home) -> None:
     assert (command.returncode, err) == (0, "")
 
 
+STREAMS = {
+    "closed": (">&-", "", 0, ""),
+    "on a full disk": ("> /dev/full", "", 1, "error: standard output: No space left on device\n"),
+    "of few characters": ("", "ascii", 0, ""),
+}
+
+
+@pytest.mark.parametrize(("where", "encoding", "code", "said"), STREAMS.values(), ids=STREAMS)
+def test_a_standard_output_of_any_kind_is_no_traceback(
+    home: Home, where: str, encoding: str, code: int, said: str
+) -> None:
+    assert home.start("--id", "ä").code == 0
+
+    done = subprocess.run(
+        ["sh", "-c", f"exec {KATO} list {where}"],
+        env={**home.environ, **({"PYTHONIOENCODING": encoding} if encoding else {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (code, said)
+    assert ("\\xe4" in done.stdout) == bool(encoding)
+
+
+INTERRUPTED_WHILE_LOADING = """
+import sys
+
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "kato_manager.cli.main":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, CtrlC())
+from kato_manager.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_before_anything_is_loaded_is_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_LOADING], capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (130, b"interrupted\n")
+
+
+def test_what_a_path_cannot_hold_is_escaped_in_the_gateway_s_address(home: Home) -> None:
+    done = home.start("--id", "a b?é")
+
+    address = f"http://localhost:{home.gateway_port}/a%20b%3F%C3%A9"
+    assert f"  {address}/  " in done.out
+    assert home.kato("list").out.rstrip().endswith(f" {address}/")
+    assert home.kato("inspect", "a b?é").json["instance"]["gateway_url"] == address
+
+
+def test_list_shows_the_gateway_s_port_of_the_user_s_config(home: Home) -> None:
+    home.start("--id", "a")
+    (home.path / "config.yaml").write_text("gateway_port: 8123\n")
+    del home.environ["KATO_GATEWAY_PORT"]
+
+    assert home.kato("list").out.rstrip().endswith(" http://localhost:8123/a/")
+
+
+def test_wide_characters_do_not_shift_the_columns(home: Home) -> None:
+    home.start("--id", "a", "--name", "日本")
+    home.start("--id", "b", "--name", "e\u0301-é")
+
+    assert [line[: line.index("running")] for line in lines(home.kato("list").out)[1:]] == [
+        "a   日本  ",
+        "b   e\u0301-é   ",
+    ]
+
+
+def test_a_dry_run_and_nothing_to_do_are_told(home: Home) -> None:
+    made = home.start("--id", "a", "--dry-run", "--format", "json").json
+    assert [(step["action"], step["id"]) for step in made["steps"]] == [("start", "a")]
+    assert home.kato("stop", "--all").err == "nothing to stop\n"
+    home.start("--id", "a")
+    stopped = home.kato("stop", "a", "--dry-run", "--format", "json").json
+    assert stopped == {"version": 1, "would_be_stopped": ["a"]}
+    assert home.ids() == ["a"]
+
+
 def test_colour_is_for_terminals_without_no_color(two: Home) -> None:
     coloured = {key: value for key, value in two.environ.items() if key != "NO_COLOR"}
     for environ, expected in ((coloured, True), (two.environ, False)):
@@ -410,7 +494,8 @@ def test_a_broken_registry_does_not_break_the_line_that_is_completed(home: Home)
 def test_the_version_is_printed_in_both_forms(home: Home) -> None:
     from importlib.metadata import version
 
-    assert home.kato("version").out == f"kato-manager {version('kato-manager')}\n"
+    printed = f"kato-manager {version('kato-manager')}\n"
+    assert home.kato("version").out == home.kato("--version").out == printed
     assert home.kato("version", "--format", "json").json["versions"]["registry"] == 1
 
 
@@ -422,6 +507,15 @@ def test_help_of_every_command_is_shown_without_a_home(home: Home) -> None:
         assert f"  {command} " in done.out
     assert "--recall-threshold" in home.kato("start", "-h").out
     assert not home.registry.exists()
+
+
+@pytest.mark.parametrize(
+    "group", [[], ["gateway"], ["templates"], ["image"], ["services"], ["sessions"], ["guides"]]
+)
+def test_every_command_is_described_to_the_end(home: Home, group: list[str]) -> None:
+    done = home.kato(*group, "--help", env={"COLUMNS": "80"})
+
+    assert [one for one in lines(done.out)[1:] if one.endswith("...")] == []
 
 
 def test_both_commands_and_the_module_are_the_same(home: Home) -> None:

@@ -88,7 +88,7 @@ def test_a_moved_instance_is_kept():
 def test_what_needs_no_restart_is_an_update():
     plan = diff([spec("a", group="g", name="New")], recorded(spec("a", name="Old")))
 
-    assert str(plan) == "update   a              name Old -> New, group  -> g"
+    assert str(plan) == 'update   a              name Old -> New, group "" -> g'
 
 
 def test_every_difference_is_a_cause_and_the_environment_only_repeats_them():

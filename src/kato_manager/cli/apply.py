@@ -55,7 +55,7 @@ def plan(
         from kato_manager.cli.saved_plan import save
 
         save(made, Path(out))
-    _print_plan(made, format_)
+    print_plan(made, format_)
     if detailed_exitcode and made.changes:
         raise typer.Exit(CHANGES_PENDING)
 
@@ -77,7 +77,7 @@ def diff(
     made = _planned(_manager(None), file, profile, env_file, prune=prune)
     signs = {Action.START: "+", Action.STOP: "-"}
     if format_ is Format.json:
-        _print_plan(made, format_)
+        print_plan(made, format_)
     for step in made.changes if format_ is Format.table else ():
         output.data(f"{signs.get(step.action, '~')} {step.id}  {step.cause}")
         for change in step.changes:
@@ -117,7 +117,7 @@ def apply(
     else:
         made = _planned(manager, file, profile, env_file, prune=prune)
     if dry_run:
-        _print_plan(made, format_)
+        print_plan(made, format_)
         return
     _carry_out(made, manager, parallel, timeout, format_, yes=yes)
     if gateway and made.changes:
@@ -151,7 +151,7 @@ def down(
         document.named, recorded, words, file=document.name, origin=document.origin
     )
     if dry_run:
-        _print_plan(made, format_)
+        print_plan(made, format_)
         return
     _carry_out(made, manager, parallel, None, format_, yes=yes)
 
@@ -189,7 +189,8 @@ def _planned(
     )
 
 
-def _print_plan(made: "Plan", format_: Format) -> None:
+def print_plan(made: "Plan", format_: Format) -> None:
+    """What would be done; what --prune would do besides is talk."""
     from kato_manager import plan as planning
 
     if format_ is Format.json:

@@ -45,39 +45,42 @@ def up(
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     limit: Limit = None,
+    *,
+    format_: As = Format.table,
 ) -> None:
     """Bring the gateway up, unless it is."""
     options = _options(host, workers, allow_host, allow_origin, limit)
     with output.progress("bringing the gateway up"):
         running = lifecycle.up(Settings.load(os.environ), options)
-    output.data(f"{running.url}  up")
+    _answer(running, f"{running.url}  up", format_)
 
 
-def down() -> None:
-    """End the gateway once it has answered what is in flight; instances go on."""
+def down(*, format_: As = Format.table) -> None:
+    """End the gateway; instances go on.
+
+    It answers what is in flight before.
+    """
     with output.progress("ending the gateway"):
         ended = lifecycle.down(Settings.load(os.environ))
-    output.data("gateway down" if ended else "gateway was not up")
+    _answer(None, "gateway down" if ended else "gateway was not up", format_)
 
 
-def restart() -> None:
-    """Start it again with the code as it is now, without refusing a connection."""
+def restart(*, format_: As = Format.table) -> None:
+    """Start it again with the code as it is now.
+
+    No connection is refused meanwhile.
+    """
     settings = Settings.load(os.environ)
     if not lifecycle.upgrade(settings):
         lifecycle.up(settings)
-    output.data("gateway restarted")
+    _answer(lifecycle.status(settings), "gateway restarted", format_)
 
 
 def status(*, format_: As = Format.table) -> None:
     """Say whether the gateway is up. Exit code 3 when it is not."""
     running = lifecycle.status(Settings.load(os.environ))
-    if format_ is Format.json:
-        answer = {**asdict(running), "url": running.url} if running else {}
-        output.document("gateway", {"status": "up" if running else "down", **answer})
-    elif running:
-        output.data(f"{running.url}  up  pid {running.pid}  workers {running.workers}")
-    else:
-        output.data("gateway down")
+    said = f"{running.url}  up  pid {running.pid}  workers {running.workers}" if running else ""
+    _answer(running, said or "gateway down", format_)
     if running is None:
         raise typer.Exit(3)
 
@@ -98,12 +101,23 @@ def run(
 
 
 def install() -> None:
-    """Write a systemd user unit that keeps the gateway up, and say how to enable it."""
+    """Write a systemd user unit that keeps it up.
+
+    And say how to enable it.
+    """
     from kato_manager.gateway import unit
 
     path = unit.install(Settings.load(os.environ), os.environ)
     output.data(str(path))
     output.talk(f"systemctl --user enable --now {path.name}")
+
+
+def _answer(running: lifecycle.Running | None, said: str, format_: Format) -> None:
+    if format_ is Format.table:
+        output.data(said)
+        return
+    answer = {**asdict(running), "url": running.url} if running else {}
+    output.document("gateway", {"status": "up" if running else "down", **answer})
 
 
 def _options(

@@ -15,7 +15,10 @@ def register(app: typer.Typer) -> None:
 
 
 def path() -> None:
-    """Print the folder for PYTHONPATH: `PYTHONPATH=$(kato guides path) python -m app.cli`."""
+    """Print the folder for PYTHONPATH.
+
+    As in `PYTHONPATH=$(kato guides path) python -m app.cli`.
+    """
     from kato_sessions import guides
 
     output.data(str(guides.path()))

@@ -48,7 +48,10 @@ def pull(name: Annotated[str, typer.Argument(metavar="IMAGE")]) -> None:
 
 
 def list_(*, format_: As = Format.table) -> None:
-    """List the images that the templates name, and whether they are there."""
+    """List the images that the templates name.
+
+    And whether they are there.
+    """
     from kato_manager import templates
     from kato_manager.settings import Settings
 

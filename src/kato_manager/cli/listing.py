@@ -12,7 +12,7 @@ from kato_manager.registry import Registry
 from kato_manager.registry_file import Instances
 from kato_manager.selection import select
 from kato_manager.settings import Settings
-from kato_manager.view import details, summary
+from kato_manager.view import details, gateway_url, summary
 
 COLUMNS = ("ID", "NAME", "STATUS", "PORT", "RUNTIME", "URL")
 
@@ -37,7 +37,7 @@ def list_(
 
     No engine is asked; `kato status` does that.
     """
-    settings = Settings.from_environ(os.environ)
+    settings = Settings.load(os.environ)
     instances = _read(settings)
     chosen = select(instances, words or (), groups=group or (), labels=label or ())
     states = liveness.words({one.id: one for one in chosen})
@@ -80,7 +80,7 @@ def status(
         raise typer.Exit(3)
 
 
-def inspect(instance: Id) -> None:
+def inspect(instance: Id, *, _format: As = Format.json) -> None:
     """Print all that is known of one instance, as JSON."""
     from kato_manager.cli.opening import open_manager
 
@@ -118,7 +118,7 @@ def _print_table(rows: list[tuple[Instance, str]], settings: Settings) -> None:
                 word,
                 str(one.port),
                 one.runtime,
-                f"http://localhost:{settings.gateway_port}/{one.id}/",
+                f"{gateway_url(one, settings)}/",
             )
             for one, word in rows
         ],

@@ -60,11 +60,14 @@ def main() -> None:
     """Run `kato` and end the process with the documented exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     code = run(sys.argv[1:])
-    # Whoever read our answer may have gone; that must not show as a traceback at exit.
+    # Whoever read our answer may have gone, its disk be full: no reason for a traceback at exit.
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as problem:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(problem, BrokenPipeError):
+            output.error(errors.KatoError(f"standard output: {_os_message(problem)}"))
+            code = code or 1
     sys.exit(code)
 
 
@@ -120,11 +123,26 @@ def application(words: Iterable[str]) -> typer.Typer:
     return app
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from kato_manager.cli.version import version
+
+        version()
+        raise typer.Exit
+
+
 def _global_options(
     _gateway: Annotated[
         str | None,
         typer.Option("--gateway", metavar="URL", help="Work on a gateway elsewhere."),
     ] = None,
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version, and exit."
+        ),
+    ] = False,
 ) -> None:
     """Run many differently configured processors, behind one gateway."""
 

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from kato_manager.cli import output
 from kato_manager.gateway.drain import drain
@@ -18,9 +18,9 @@ def open_manager(lock_timeout_s: float | None = None, *, settle: bool = True) ->
     settings = Settings.load(os.environ)
     if lock_timeout_s is not None:
         settings = replace(settings, lock_timeout_s=lock_timeout_s)
-    manager = Manager.of(
-        settings, os.environ, on_note=output.talk, drain=partial(drain, settings.home)
-    )
+    # Once each: of twenty instances every one may have the same to say.
+    note = cache(output.talk)
+    manager = Manager.of(settings, os.environ, on_note=note, drain=partial(drain, settings.home))
     if settle:
         manager.settle_all()
     return manager

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,7 +56,7 @@ def lines(values: Iterable[Any]) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False) -> None:
     """Aligned columns; on a terminal the longest texts are shortened to its width, if need be."""
     cells = [list(columns), *(list(row) for row in rows)]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    widths = [max(_width(row[index]) for row in cells) for index in range(len(columns))]
     if sys.stdout.isatty() and not wide:
         widths = _fitted(widths, shutil.get_terminal_size().columns)
     for row in cells:
@@ -111,12 +112,23 @@ def painted(text: str, colour: str, stream: Any = sys.stdout) -> str:
 
 
 def _cell(text: str, width: int) -> str:
-    shown = text if len(text) <= width else text[: width - 1] + "…"
-    return (
-        painted(shown, _COLOURS[text]) + " " * (width - len(shown))
-        if text in _COLOURS
-        else shown.ljust(width)
-    )
+    shown = text if _width(text) <= width else _cut(text, width - 1) + "…"
+    padding = " " * (width - _width(shown))
+    return (painted(shown, _COLOURS[text]) if text in _COLOURS else shown) + padding
+
+
+def _width(text: str) -> int:
+    """The columns a terminal needs: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(one) in {"W", "F"} for one in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def _cut(text: str, width: int) -> str:
+    while _width(text) > width:
+        text = text[:-1]
+    return text
 
 
 def _fitted(widths: list[int], available: int) -> list[int]:

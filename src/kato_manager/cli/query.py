@@ -35,7 +35,10 @@ def query(
     *,
     format_: As = Format.table,
 ) -> None:
-    """Ask the gateway; a session of `chat-init` keeps question and answer too."""
+    """Ask the gateway in words.
+
+    A session of `chat-init` keeps question and answer too.
+    """
     answer = _ask(text, thread_id=session_id, user_id=user_id, agent_type=agent)
     if session_id:
         _keep(session_id, text, answer)
@@ -49,7 +52,10 @@ def query(
 def chat_init(
     user_id: Annotated[str | None, typer.Option("--user-id", help="Whose it is.")] = None,
 ) -> None:
-    """Create a chat session in data/chat/sessions.db below this folder."""
+    """Create a chat session.
+
+    It is kept in data/chat/sessions.db below this folder.
+    """
     with _chats() as store:
         session = store.create_session(user_id=user_id)
     output.data(f"Created session: {session.session_id}")
@@ -76,7 +82,10 @@ def chat_cleanup(
         float, typer.Option("--max-age-hours", min=0, help="End what is idle so long.")
     ] = 24,
 ) -> None:
-    """End chat sessions that nobody used for long; their rows stay."""
+    """End chat sessions that nobody used for long.
+
+    Their rows stay.
+    """
     with _chats() as store:
         ended = store.expire_old_sessions(max_age_hours=max_age_hours)
     output.data(f"Expired sessions: {ended}")

@@ -26,6 +26,8 @@ def open_saved(path: Path, manager: Manager) -> Plan:
     """A saved plan; raises `Conflict` when what it was made from has changed."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {(error.strerror or '').lower()}") from error
     except ValueError as error:
         hint = f"a file of instances is given with -f: kato apply -f {path}"
         raise ConfigError(f"{path}: is no plan", hint=hint) from error

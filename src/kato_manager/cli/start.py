@@ -140,7 +140,7 @@ def start(
     raw = {**present(given), **_settings(chosen, set_, context.args)}
     if dry_run:
         before = recorded.spec if recorded else None
-        _print_plan(manager, _spec({"id": "kato-auto", **raw}, chosen, before))
+        _print_plan(manager, _spec({"id": "kato-auto", **raw}, chosen, before), format_)
         return
     with output.progress(f"starting {id_ or 'an instance'}"):
         if id_ is not None:
@@ -226,11 +226,13 @@ def _spec(
     return override(recorded, {**raw, "id": recorded.id}, template, warn=output.talk)
 
 
-def _print_plan(manager: "Manager", spec: "InstanceSpec") -> None:
+def _print_plan(manager: "Manager", spec: "InstanceSpec", format_: Format) -> None:
     from kato_manager import liveness, plan
+    from kato_manager.cli.apply import print_plan
 
     recorded = manager.registry.read()
-    output.data(str(plan.diff([spec], recorded, liveness.words(recorded), file="", origin="")))
+    made = plan.diff([spec], recorded, liveness.words(recorded), file="", origin="")
+    print_plan(made, format_)
 
 
 def _start_unnamed(

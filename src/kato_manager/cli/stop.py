@@ -70,21 +70,26 @@ def stop(
     chosen = select(instances, words, groups=group or (), labels=label or ())
     if dry_run:
         fate = "would be stopped, its data deleted" if purge else "would be stopped"
-        for instance in chosen:
-            output.data(f"{instance.id}  {fate}")
+        _tell("would_be_stopped", [one.id for one in chosen], fate, format_)
         return
     if not words and not group and not label:
         _agree_to_all(chosen, all_=all_, yes=yes)
     if purge:
         _agree_to_purge(chosen, yes=yes)
     stopped = _stop(manager, [one.id for one in chosen], grace_s=grace, purge=purge)
-    if format_ is Format.json:
-        output.document("stopped", stopped)
-    else:
-        for one in stopped:
-            output.data(f"{one}  stopped")
+    _tell("stopped", stopped, "stopped", format_)
     if len(chosen) == len(instances):
         stop_services(manager, wanted=False if yes and with_services is None else with_services)
+
+
+def _tell(name: str, ids: Sequence[str], fate: str, format_: Format) -> None:
+    if format_ is Format.json:
+        output.document(name, ids)
+        return
+    for one in ids:
+        output.data(f"{one}  {fate}")
+    if not ids:
+        output.talk("nothing to stop")
 
 
 def _agree_to_all(chosen: Sequence["Instance"], *, all_: bool, yes: bool) -> None:

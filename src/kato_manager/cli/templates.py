@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(*, format_: As = Format.table) -> None:
-    """List the templates there are, and the files they come from."""
+    """List the templates, and the files they come from."""
     from kato_manager import templates
 
     home = _home()
@@ -37,7 +37,10 @@ def list_(*, format_: As = Format.table) -> None:
 
 
 def show(name: Name = "kato", *, format_: As = Format.table) -> None:
-    """Show how a template runs, and every setting with its range, default and flag."""
+    """Show how a template runs, and its settings.
+
+    Every setting with its flag, default, variable and range.
+    """
     from kato_manager import templates
 
     template = templates.load(name, home=_home())

@@ -27,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 def top(interval: Interval = INTERVAL_S, *, format_: As = Format.table) -> None:
-    """Show live what instances use and answer; without a terminal, once."""
+    """Show live what instances use and answer.
+
+    Without a terminal, once.
+    """
     from kato_manager.cli.opening import open_manager
     from kato_manager.gateway import counters, stats
 
