@@ -117,6 +117,13 @@ QUOTED="a # b\\n$BASE"
 LITERAL='a $BASE'
 HASH=a#b
 EMPTY=
+  COLON: a:b
+KEY="-----BEGIN
+  abc=
+
+-----END"  # of two lines, and more
+LINES='one
+two # $BASE'
 CHAINED=${PLAIN}-$BASE
 """
 
@@ -127,5 +134,29 @@ CHAINED=${PLAIN}-$BASE
         "LITERAL": "a $BASE",
         "HASH": "a#b",
         "EMPTY": "",
+        "COLON": "a:b",
+        "KEY": "-----BEGIN\n  abc=\n\n-----END",
+        "LINES": "one\ntwo # $BASE",
         "CHAINED": "a b-base",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('A=1\n\nB="x\nC=2\n', '3: " without its end'),
+        ("A='x' y", "1: 'y' after the closing quote"),
+        ("A='\n\n'\nB=${X:?give it}", "4: the variable X is required: give it"),
+        ("A=1\n=2", "2: expected NAME=value, not '=2'"),
+        ("export A", "1: expected NAME=value, not 'export A'"),
+    ],
+)
+def test_a_mistake_in_an_env_file_is_told_with_its_line(text, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        read_env(text, {})
+
+
+def test_an_env_file_of_another_system_is_read(read, folder):
+    (folder / ".env").write_bytes(b"\xef\xbb\xbfA=1\r\nB='2'\r\n")
+
+    assert read("instances: [{id: a, env: {A: $A, B: $B}}]").specs[0].env == {"A": "1", "B": "2"}

@@ -118,7 +118,7 @@ def _variables(
 ) -> Mapping[str, str]:
     """The environment over the `.env` file."""
     try:
-        return {**read_env(Path(path).read_text(encoding="utf-8"), environ), **environ}
+        return {**read_env(Path(path).read_text(encoding="utf-8-sig"), environ), **environ}
     except FileNotFoundError:
         if is_required:
             problems.at(Place(Source(path)), "", "no such file")

@@ -15,7 +15,13 @@ MAX_NESTING = 10
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
-_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*=\s*(.*)", re.DOTALL)
+_NOTHING = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*[ \t]*")
+_ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*")
+_QUOTED = {
+    "'": re.compile(r"'((?:\\.|[^'\\])*)'", re.DOTALL),
+    '"': re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL),
+}
+_COMMENT = re.compile(r"\s*(?:#.*)?")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 Unset = Callable[[str], None]
@@ -92,33 +98,62 @@ def _plain(name: str, variables: Mapping[str, str], on_unset: Unset) -> str:
 
 
 def read_env(text: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a `.env` file: `[export] NAME=value`, quotes and comments as in Compose.
+    """The variables of a `.env` file, by the Compose rules.
+
+    [export] NAME=value or NAME: value    as it stands, with variables, up to ` #`
+    "..."  '...'                          over several lines too; only double quotes hold variables
 
     Raises ValueError that begins with the number of the line.
     """
     found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        match = _LINE.fullmatch(stripped)
-        if not match:
-            raise ValueError(f"{number}: expected NAME=value, not {stripped[:40]!r}")
+    text, position = text.replace("\r\n", "\n"), 0
+    while (start := _begin(text, position)) < len(text):
+        number = text.count("\n", 0, start) + 1
         try:
-            found[match[1]] = _env_value(match[2], {**found, **environ})
+            position = _take_variable(text, start, found, environ)
         except ValueError as error:
             raise ValueError(f"{number}: {error}") from error
     return found
 
 
-def _env_value(text: str, variables: Mapping[str, str]) -> str:
-    quote = text[:1]
-    if quote not in {"'", '"'}:
-        return interpolate(re.split(r"(?:^|\s+)#", text)[0].rstrip(), variables, lambda _: None)
-    match = re.fullmatch(rf"{quote}((?:\\.|[^{quote}\\])*){quote}\s*(?:#.*)?", text, re.DOTALL)
+def _begin(text: str, position: int) -> int:
+    """Where the next variable is, behind blank lines and comments."""
+    match = _NOTHING.match(text, position)
+    return match.end() if match else position
+
+
+def _take_variable(text: str, start: int, found: dict[str, str], environ: Mapping[str, str]) -> int:
+    """Add the variable that begins here; where the next line begins."""
+    line_end = _line_end(text, start)
+    match = _ASSIGNMENT.match(text, start)
+    if not match:
+        raise ValueError(f"expected NAME=value, not {text[start:line_end].rstrip()[:40]!r}")
+    begin = match.end()
+    if text[begin : begin + 1] in {"'", '"'}:
+        value, end = _quoted(text, begin)
+        line_end = _line_end(text, end)
+        if not _COMMENT.fullmatch(text, end, line_end):
+            raise ValueError(f"{text[end:line_end].strip()[:40]!r} after the closing quote")
+    else:
+        value = re.split(r"(?:^|\s+)#", text[begin:line_end])[0].rstrip()
+    found[match[1]] = interpolate(value, {**found, **environ}, lambda _: None)
+    return line_end
+
+
+def _line_end(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end
+
+
+def _quoted(text: str, start: int) -> tuple[str, int]:
+    """What stands between the quotes, ready to have its variables filled in, and where it ends."""
+    quote = text[start]
+    match = _QUOTED[quote].match(text, start)
     if not match:
         raise ValueError(f"{quote} without its end")
     if quote == "'":
-        return match[1].replace("\\'", "'")
-    text = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1].replace("$", "$$")), match[1])
-    return interpolate(text, variables, lambda _: None)
+        return match[1].replace("\\'", "'").replace("$", "$$"), match.end()
+    plain = re.sub(
+        r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1].replace("$", "$$")), match[1], flags=re.DOTALL
+    )
+    return plain, match.end()
