@@ -112,6 +112,10 @@ def test_one_setting_under_two_of_its_names_is_refused(mistakes):
                 ' rapidfuzz, not "magic"'
             ),
         ),
+        (
+            "health: {pth: /}",
+            'instances[0].health.pth: unknown setting, did you mean "path"?',
+        ),
         ("limits: {cpus: 0}", "instances[0].limits.cpus: expected a number over 0, not 0"),
         (
             "limits: {memory: 1k}",

@@ -28,7 +28,7 @@ MAX_INSTANCES = 10_000
 MAX_PORT_DIGITS = 5
 KEYS = frozenset({"matrix", "replicas"})
 
-_WORDS = TRUE_WORDS | FALSE_WORDS - {"0", "1"}
+_WORDS = (TRUE_WORDS | FALSE_WORDS) - {"0", "1"}
 Layer = Mapping[str, Node]
 
 

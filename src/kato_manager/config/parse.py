@@ -143,9 +143,9 @@ def _launch(
     known = {key: node for key, node in entry.items.items() if key in LAUNCH_FIELDS}
     given = read_fields(Node(known, entry.path, entry.place), LAUNCH_FIELDS, problems)
     if "health" in given:
-        unsaid = {key: getattr(template.launch.health, key) for key in fields_of(Health)}
-        said = {key: getattr(given["health"], key) for key in known["health"].items}
-        given["health"] = Health(**(unsaid | said))
+        said = fields_of(Health).keys() & known["health"].items.keys()
+        values = {key: getattr(given["health"], key) for key in said}
+        given["health"] = dataclasses.replace(template.launch.health, **values)
     environment = dict(template.launch.environment)
     for name, value in settings.items():
         if variable := template.settings[name].env:
