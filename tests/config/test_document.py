@@ -90,6 +90,45 @@ def test_an_entry_of_another_file_can_be_extended(read, folder):
     assert settings(document, "max_predictions") == {"a": 1000}
 
 
+def test_included_files_lie_below_each_read_once_from_where_it_is_named(read, folder):
+    (folder / "parts").mkdir()
+    (folder / "parts/a.yaml").write_text(
+        "include: b.yaml\ninstances: [{id: a, persistence: 3, max_predictions: 3}]"
+    )
+    (folder / "parts/b.yaml").write_text(
+        "shared: {recall_threshold: 0.2}\ninstances: [{id: b}, {id: a, persistence: 2}]"
+    )
+
+    document = read(
+        "include: [parts/a.yaml, parts/b.yaml]\ninstances: [{id: a, max_predictions: 4}]"
+    )
+
+    assert settings(document, "recall_threshold") == {"b": 0.2, "a": 0.2}
+    assert settings(document, "persistence") == {"b": 5, "a": 3}
+    assert settings(document, "max_predictions") == {"b": 100, "a": 4}
+    assert document.origin == str(folder / "multi.yaml")
+
+
+def test_files_that_include_one_another_or_do_not_exist_are_mistakes(mistakes, folder):
+    (folder / "a.yaml").write_text("include: [multi.yaml]")
+
+    assert (
+        mistakes("include: [a.yaml, gone.yaml]")
+        == """\
+gone.yaml: cannot be read: no such file or directory
+a.yaml:1:11: include[0]: the files include one another
+    1 | include: [multi.yaml]
+      |           ^^^^^^^^^^"""
+    )
+    assert (
+        mistakes("include: {a: b}")
+        == """\
+multi.yaml:1:10: include: expected a list of files
+    1 | include: {a: b}
+      |          ^^"""
+    )
+
+
 def test_a_template_of_the_file_itself_extends_a_known_one(read):
     text = """\
 templates:
@@ -172,6 +211,17 @@ instances:
         "ab-wild": 0.1,
     }
     assert settings(document, "max_predictions")["ab-wild"] == 1000
+
+
+def test_numbers_stand_in_ids_as_they_are_and_booleans_by_name(read):
+    text = "instances: [{id: ab, matrix: {persistence: [1, 2], sort_symbols: [on, off]}}]"
+
+    assert [spec.id for spec in read(text).specs] == [
+        "ab-1-sort_symbols",
+        "ab-1-no-sort_symbols",
+        "ab-2-sort_symbols",
+        "ab-2-no-sort_symbols",
+    ]
 
 
 def test_an_id_may_place_the_values_itself(read):

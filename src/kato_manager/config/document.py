@@ -1,5 +1,6 @@
 """A file of instances, or several on top of each other, resolved into specs.
 
+    include: [base.yaml]                      files below this one, relative to it
     shared: {max_predictions: 50}             below every instance
     groups:
       nlp: {labels: {team: text}}             below every instance with `group: nlp`
@@ -19,7 +20,7 @@ the later one wins, instance by instance and key by key.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def load(
     reader = _Reader(variables, stdin, problems)
     sections = Sections(problems)
     for name in files:
-        sections.add(reader.read(name))
+        for root in reader.read(name):
+            sections.add(root)
     resolver = Resolver(sections, folder, template=template, read=reader.read, problems=problems)
     found = resolver.all()
     active = check_together(found, profiles, problems)
@@ -99,7 +101,34 @@ class _Reader:
         self._problems = problems
         self._unset: dict[str, None] = {}
 
-    def read(self, name: str) -> Node | None:
+    def read(self, name: str) -> Iterator[Node]:
+        """The roots of a file and of those it includes, lowest first, each file once."""
+        yield from self._layers(name, {}, ())
+
+    def _layers(self, name: str, seen: dict[Path, None], above: Sequence[Path]) -> Iterator[Node]:
+        path = Path(name).resolve()
+        seen[path] = None
+        root = self._root(name)
+        for node in self._included(root):
+            other = str(Path(name).parent / str(node.value))
+            if Path(other).resolve() in (*above, path):
+                self._problems.add(node, "the files include one another")
+            elif Path(other).resolve() not in seen:
+                yield from self._layers(other, seen, (*above, path))
+        if root:
+            yield root
+
+    def _included(self, root: Node | None) -> Sequence[Node]:
+        node = root.items.get("include") if root else None
+        if node is None or node.value is None:
+            return ()
+        nodes = [node] if isinstance(node.value, str) else node.value
+        if isinstance(nodes, Mapping) or not all(isinstance(one.value, str) for one in nodes):
+            self._problems.add(node, "expected a list of files")
+            return ()
+        return nodes
+
+    def _root(self, name: str) -> Node | None:
         if name == STDIN:
             return read_bytes(self._stdin(), "stdin", self._problems, self._expand)
         return read_file(Path(name), name, self._problems, self._expand)

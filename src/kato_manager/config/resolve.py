@@ -1,7 +1,7 @@
 """Entries of a document become specs: layers on layers, then one spec per variant."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -47,7 +47,7 @@ class Resolver:
         folder: Path,
         *,
         template: Callable[[str], Template],
-        read: Callable[[str], Node | None],
+        read: Callable[[str], Iterable[Node]],
         problems: Problems,
     ) -> None:
         self._sections = sections
@@ -142,7 +142,8 @@ class Resolver:
         path = str(self._folder / file.value)
         if path not in self._files:
             self._files[path] = Sections(self._problems)
-            self._files[path].add(self._read(path))
+            for root in self._read(path):
+                self._files[path].add(root)
         return self._files[path], name
 
     def _canonical_layer(self, node: Node, template: Template) -> Node:

@@ -44,6 +44,7 @@ def file_schema(templates: Iterable[Template]) -> Schema:
         "properties": {
             "version": {},
             "name": {},
+            "include": {"anyOf": [member_ids, {"type": ["string", "null"]}]},
             "shared": entry,
             "groups": groups,
             "templates": {"type": "object"},

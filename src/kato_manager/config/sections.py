@@ -7,7 +7,7 @@ from kato_manager.config.node import Node, shown
 from kato_manager.config.problems import Problems
 
 NAMES = ("instances", "shared", "groups", "templates")
-_IGNORED = frozenset({"version", "name"})
+_IGNORED = frozenset({"version", "name", "include"})  # the last is for the reader of files
 
 
 class Sections:
@@ -22,10 +22,8 @@ class Sections:
         self.templates: dict[str, Node] = {}
         self._problems = problems
 
-    def add(self, root: Node | None) -> None:
+    def add(self, root: Node) -> None:
         """Put the sections of one file above what is there."""
-        if root is None:
-            return
         if not isinstance(root.value, Mapping):
             message = f"expected sections ({', '.join(NAMES)}), not {shown(root)}"
             self._problems.add(root, message)
@@ -34,7 +32,7 @@ class Sections:
             if key in NAMES:
                 getattr(self, f"_add_{key}")(node)
             elif key not in _IGNORED and not key.startswith("x-"):
-                self._problems.unknown(node, key, NAMES, "section")
+                self._problems.unknown(node, key, (*NAMES, "include"), "section")
 
     def _add_instances(self, node: Node) -> None:
         seen: dict[str, Node] = {}
