@@ -189,6 +189,19 @@ def test_a_saved_plan_is_refused_when_the_world_has_changed(home, file, tmp_path
     assert f"{saved}: what the plan was made from has changed since" in done.err
 
 
+def test_a_saved_plan_stands_alone_and_must_be_there(home, file, tmp_path):
+    plan = str(tmp_path / "plan.json")
+    write(file, "{id: a}")
+    home.kato("plan", "-f", str(file), "-o", plan)
+
+    both = home.kato("apply", plan, "-f", str(file))
+    none = home.kato("apply", f"{plan}.gone")
+
+    assert (both.code, none.code, home.ids()) == (2, 2, [])
+    assert both.err.startswith("error: a saved plan is carried out as it is")
+    assert none.err == f"error: {plan}.gone: cannot be read: no such file or directory\n"
+
+
 def test_diff_shows_each_value_and_exits_10(home, file):
     write(file, "{id: a}")
     apply(home, file)

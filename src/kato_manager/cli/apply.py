@@ -10,6 +10,7 @@ import typer
 from kato_manager.cli import output
 from kato_manager.cli.files import EnvFile, Files, Profiles, read_document
 from kato_manager.cli.options import As, Format, LockTimeout, Timeout, Yes
+from kato_manager.errors import ConfigError
 
 if TYPE_CHECKING:
     from kato_manager.apply import Outcome
@@ -113,6 +114,9 @@ def apply(
     if saved:
         from kato_manager.cli.saved_plan import open_saved
 
+        if file or profile or env_file or prune:
+            message = "a saved plan is carried out as it is, without --file and the like"
+            raise ConfigError(message, hint=f"kato apply {saved}")
         made = open_saved(Path(saved), manager)
     else:
         made = _planned(manager, file, profile, env_file, prune=prune)
@@ -172,7 +176,6 @@ def _planned(
 ) -> "Plan":
     from kato_manager import plan as planning
     from kato_manager.apply import observed
-    from kato_manager.errors import ConfigError
 
     document = read_document(file, profile, env_file, manager.settings)
     if prune and not document.origin:
@@ -243,6 +246,8 @@ def _tell(made: "Plan", outcomes: "list[Outcome]", format_: Format) -> None:
         return
     if unchanged := len(made.steps) - len(outcomes):
         output.talk(f"{unchanged} unchanged")
+    if not made.steps:
+        output.talk("nothing to do")
 
 
 def _summary(outcome: "Outcome") -> dict[str, Any]:
