@@ -144,6 +144,20 @@ instances: [{id: a, template: big, depth: 3, recall_threshold: 0.3}]
     assert spec.launch.environment["DEPTH"] == "3"
 
 
+def test_a_shared_setting_is_for_the_templates_that_know_it(read, mistakes):
+    text = """\
+shared: {recall_threshold: 0.2, settings: {persistence: 2}}
+instances: [{id: a}, {id: web, template: http-service, image: nginx}]
+"""
+
+    known, unknown = read(text).specs
+
+    assert (known.settings["recall_threshold"], known.settings["persistence"]) == (0.2, 2)
+    assert unknown.settings == {}
+    assert "unknown setting" in mistakes(text.replace("persistence", "persistance"))
+    assert "unknown setting" in mistakes(text.replace("nginx", "nginx, recall_threshold: 1"))
+
+
 def test_profiles_choose_what_is_there(read):
     text = "instances: [{id: a}, {id: b, profiles: [dev, test]}, {id: c, profiles: prod}]"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from kato_manager.config.canonical import canonical, overlaid
+from kato_manager.config.canonical import FIELDS, LAUNCH_FIELDS, canonical, overlaid
 from kato_manager.config.expand import KEYS, Layer, expand
 from kato_manager.config.node import Node, shown
 from kato_manager.config.parse import build
@@ -58,6 +58,7 @@ class Resolver:
         self._templates: dict[str, Template | None] = {}
         self._canonical: dict[tuple[int, str], tuple[Node, Node]] = {}
         self._files: dict[str, Sections] = {}
+        self._spelled: frozenset[str] | None = None
 
     def all(self) -> list[Resolved]:
         """Every instance of the document, active or not, in the order of the files."""
@@ -78,16 +79,21 @@ class Resolver:
         for variant in expand(top, self._problems):
             below = self._below(entry_id, {**top, **variant})
             above = Node(variant, own[-1].path, own[-1].place)
-            yield from self._instance(entry_id, [*below, *layers, above], profiles)
+            yield from self._instance(entry_id, below, [*layers, above], profiles)
 
     def _instance(
-        self, entry_id: str, layers: list[Node], profiles: tuple[str, ...]
+        self, entry_id: str, below: list[Node], own: list[Node], profiles: tuple[str, ...]
     ) -> Iterator[Resolved]:
         """One instance of an entry; none when there is no such template."""
-        template = self._template(_top(layers).get("template"))
+        template = self._template(_top([*below, *own]).get("template"))
         if template is None:
             return
-        entry = reduce(overlaid, (self._canonical_layer(one, template) for one in layers))
+        foreign = self._foreign(template)
+        layers = [
+            *(self._canonical_layer(one, template, without=foreign) for one in below),
+            *(self._canonical_layer(one, template) for one in own),
+        ]
+        entry = reduce(overlaid, layers)
         spec = build(entry, template, self._problems)
         yield Resolved(
             spec=spec, entry=entry, template=template, entry_id=entry_id, profiles=profiles
@@ -146,11 +152,24 @@ class Resolver:
                 self._files[path].add(root)
         return self._files[path], name
 
-    def _canonical_layer(self, node: Node, template: Template) -> Node:
+    def _foreign(self, template: Template) -> frozenset[str]:
+        """Settings that other templates of the document know: shared layers may hold them too."""
+        if self._spelled is None:
+            entries = (_top(layers) for layers in self._sections.entries.values())
+            nodes = {one.get("template") for one in entries} | {
+                _top(self._sections.shared).get("template")
+            }
+            known = (self._template(node) for node in nodes)
+            self._spelled = frozenset(key for one in known if one for key in one.spelled)
+        return self._spelled - template.spelled.keys() - FIELDS.keys() - LAUNCH_FIELDS.keys()
+
+    def _canonical_layer(
+        self, node: Node, template: Template, *, without: frozenset[str] = frozenset()
+    ) -> Node:
         """Shared layers are the same nodes for every instance: they are looked at once."""
         key = (id(node), template.name)
         if key not in self._canonical:
-            layer = canonical(_without(node, _META), template, self._problems)
+            layer = canonical(_kept(node, without), template, self._problems)
             self._canonical[key] = node, layer  # held, so that its id stays its own
         return self._canonical[key][1]
 
@@ -183,6 +202,17 @@ class Resolver:
 
 def _top(layers: list[Node]) -> dict[str, Node]:
     return {key: node for layer in layers for key, node in layer.items.items()}
+
+
+def _kept(layer: Node, foreign: frozenset[str]) -> Node:
+    """A layer without what makes instances, and without foreign settings, flat or not."""
+    layer = _without(layer, _META | foreign)
+    settings = layer.items.get("settings")
+    if settings is None or not foreign & settings.items.keys():
+        return layer
+    return dataclasses.replace(
+        layer, value={**layer.items, "settings": _without(settings, foreign)}
+    )
 
 
 def _without(node: Node, keys: frozenset[str]) -> Node:
