@@ -47,7 +47,7 @@ TABLE: dict[str, str] = {
     "apply": "errors manager model plan",
     "doctor": "errors manager model recovery registry runtimes",
     "events": "errors liveness manager model runtimes",
-    "export": "config model runtimes",
+    "export": "config errors model runtimes",
     "experiments": "config errors kato_sessions manager model",
     "demo": "ports",
     "gateway": (

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from kato_manager import services
+from kato_manager.errors import ConfigError
 from kato_manager.export.compose import compose
 from kato_manager.export.kubernetes import kubernetes, object_name
 from kato_manager.export.systemd import systemd
@@ -172,3 +173,11 @@ def test_the_command_writes_units_into_a_folder(home, tmp_path):
         "kato-a.service",
         "kato-a.socket",
     ]
+
+
+@pytest.mark.parametrize("target", [compose, kubernetes])
+def test_what_has_no_image_is_named_rather_than_written_wrongly(read, target):
+    text = "instances: [{id: files, template: http-service, command: serve}]"
+
+    with pytest.raises(ConfigError, match="instance 'files' has no image"):
+        target(read(text).specs)

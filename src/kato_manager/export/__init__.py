@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from kato_manager.errors import ConfigError
 from kato_manager.model import Instance, InstanceSpec, Json
 from kato_manager.runtimes.container import request
 
@@ -28,7 +29,12 @@ def with_ports(specs: Sequence[InstanceSpec]) -> list[Instance]:
 
 
 def container(instance: Instance) -> Mapping[str, Json]:
-    """What our own engine runtime would ask of the engine."""
+    """What our own engine runtime would ask of the engine; `ConfigError` without an image."""
+    if not instance.spec.launch.image:
+        raise ConfigError(
+            f"instance {instance.id!r} has no image, so it cannot be a container",
+            hint="give it one, image: NAME, or a profile that is not exported",
+        )
     return request(instance, labels=instance.spec.labels, network=NETWORK)
 
 
