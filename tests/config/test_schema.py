@@ -86,3 +86,10 @@ def test_the_command_prints_the_schema(home):
     settings = done.json["$defs"]["entry"]["properties"]
     assert settings["persistence"]["description"]
     assert settings["max_seq_length"] == settings["max_pattern_length"]
+
+
+def test_an_editor_can_say_what_every_key_means(validator):
+    entry = validator.schema["$defs"]["entry"]["properties"]
+    properties = {**validator.schema["properties"], **entry}
+
+    assert [key for key, schema in properties.items() if not schema.get("description")] == []

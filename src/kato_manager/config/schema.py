@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le
 
 from kato_manager.config.canonical import ALIASES, FIELDS, LAUNCH_FIELDS
+from kato_manager.config.meanings import ENTRY, SECTIONS
 from kato_manager.config.template import Setting, Template
 from kato_manager.config.values import fields_of
 from kato_manager.model import Json
@@ -35,21 +36,22 @@ def file_schema(templates: Iterable[Template]) -> Schema:
     listed = {"type": "array", "items": {"allOf": [entry, {"required": ["id"]}]}}
     member_ids = {"type": "array", "items": {"type": "string"}}
     groups = {"type": "object", "additionalProperties": {"anyOf": [entry, member_ids]}}
+    sections = {
+        "version": {},
+        "name": {},
+        "include": {"anyOf": [member_ids, {"type": ["string", "null"]}]},
+        "shared": entry,
+        "groups": groups,
+        "templates": {"type": "object"},
+        "instances": {"anyOf": [listed, named]},
+    }
     return {
         "$schema": DRAFT,
         "title": "Instances of kato-manager",
         "type": "object",
         "additionalProperties": False,
         "patternProperties": _DOLLARS,
-        "properties": {
-            "version": {},
-            "name": {},
-            "include": {"anyOf": [member_ids, {"type": ["string", "null"]}]},
-            "shared": entry,
-            "groups": groups,
-            "templates": {"type": "object"},
-            "instances": {"anyOf": [listed, named]},
-        },
+        "properties": _described(sections, SECTIONS),
         "$defs": {"entry": _entry(list(templates))},
     }
 
@@ -66,8 +68,15 @@ def _entry(templates: list[Template]) -> Schema:
         "type": ["object", "null"],
         "additionalProperties": False,
         "patternProperties": _DOLLARS,
-        "properties": {**settings, **properties, **_of_document()},
+        "properties": {**settings, **_described({**properties, **_of_document()}, ENTRY)},
     }
+
+
+def _described(properties: Schema, meanings: Mapping[str, str]) -> Schema:
+    """Each with its description; an alias has that of what it stands for."""
+    names = {name: alias for alias, name in ALIASES.items()}
+    found = {key: meanings.get(key) or meanings[names[key]] for key in properties}
+    return {key: {**schema, "description": found[key]} for key, schema in properties.items()}
 
 
 def _settings(templates: list[Template]) -> Schema:

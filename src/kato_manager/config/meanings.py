@@ -1,0 +1,51 @@
+"""What each key of a file means, in one line, for editors; settings say it in their template."""
+
+from collections.abc import Mapping
+
+SECTIONS: Mapping[str, str] = {
+    "version": "ignored, as other tools' files have it",
+    "name": "ignored, as other tools' files have it",
+    "include": "files that lie below this one, relative to it",
+    "shared": "defaults of every instance",
+    "groups": "defaults of the instances of a group, or just their ids",
+    "templates": "kinds of processors of this file's own",
+    "instances": "a list of instances, or a mapping by id",
+}
+
+ENTRY: Mapping[str, str] = {
+    "id": "unique; part of the address http://localhost:8000/<id>/",
+    "name": "a name to show; need not be unique",
+    "template": "the kind of processor: a name, or a path that begins with a dot",
+    "runtime": "docker: a container; local: a process; auto: a container where that is possible",
+    "port": "its own port; the next free one if it is taken, or if none is given",
+    "strict_port": "fail when the port is taken, instead of moving to the next",
+    "env": "environment variables, a mapping or a list of NAME=value",
+    "environment": "the same as env",
+    "group": "what it belongs to; also the address of one of the group, /<group>/",
+    "labels": "words to select by, key and value",
+    "depends_on": "ids of instances that are started before",
+    "limits": "what it may use of the machine",
+    "volumes": "source:target[:ro]; a relative source begins at the file's folder",
+    "extra_hosts": "name:address, for containers",
+    "restart": "whether it comes back when it dies",
+    "pull": "when its image is pulled",
+    "prefix": "strip: the program sees /ping; keep: it sees /<id>/ping",
+    "start": "on-demand: by its first request at the gateway",
+    "idle_timeout": "stop it when nobody has used it for so long, as 10m",
+    "grace": "how long it may take to end by itself",
+    "ready_timeout": "how long it may take until it answers",
+    "image": "what a container is made from",
+    "command": "what a local process runs; {port} {fd} {host} {id} {data} {python} are filled in",
+    "args": "replaces the command of the image",
+    "container_port": "the port inside the container",
+    "data_path": "where a container keeps what must outlive it",
+    "health": "the path that answers once it serves, or path and identity",
+    "services": "shared services that it needs, as redis",
+    "read_only": "the container cannot change its own files",
+    "tmpfs": "folders of the container that are kept in memory",
+    "settings": "settings of the template; they may also stand beside the other keys",
+    "extends": "another entry whose values lie below, of this file or of another",
+    "profiles": "only there with --profile and one of these names",
+    "replicas": "so many of it, numbered from 1",
+    "matrix": "one instance per combination of these values",
+}
