@@ -40,6 +40,13 @@ def test_the_inherited_socket_answers_with_the_instances_name(tmp_path: Path) ->
         assert client.get("/status")["instance_id"] == "version-a"
 
 
+@pytest.mark.parametrize(("name", "header"), [("😀 %", "%F0%9F%98%80 %"), ("ä", "%C3%A4")])
+def test_an_id_of_any_characters_is_answered_with(tmp_path: Path, name: str, header: str) -> None:
+    with processor(tmp_path, KATO_INSTANCE_ID=name) as (client, _):
+        assert client.get("/health")["instance_id"] == name
+        assert client.headers["X-Kato-Instance"] == header
+
+
 def test_the_listening_descriptor_may_come_by_environment(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = subprocess.Popen(

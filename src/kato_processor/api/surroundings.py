@@ -30,13 +30,17 @@ def named(scope: Scope) -> str:
     return f"{scope['method']} {quote(scope['path'])}"
 
 
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
+
 class Surroundings:
     """Outermost middleware. Source of the headers: KATO contract 1.1."""
 
     def __init__(self, app: ASGIApp, *, monitor: Monitor, instance_id: str) -> None:
         self._app = app
         self._monitor = monitor
-        self._instance_id = instance_id
+        # A header holds no more than Latin-1, an id any character: what is not ASCII is escaped.
+        self._instance_id = quote(instance_id, safe=_PRINTABLE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
