@@ -13,8 +13,8 @@ from kato_sessions.model import Item, Session
 class Write:
     """One atomic change: the new record, items to append, and what to drop.
 
-    `keep_items` trims the history to its newest ones; None keeps all, 0 drops all.
-    `workspace` replaces the opaque text; None leaves it.
+    `keep_items` trims the history to its newest ones, with those of `items`; None keeps all, 0
+    drops what was there before. `workspace` replaces the opaque text; None leaves it.
     """
 
     session: Session
@@ -85,7 +85,6 @@ class Backend(Protocol):
     def read(self, session_id: str) -> Session | None: ...
     def read_with_workspace(self, session_id: str) -> tuple[Session, str] | None: ...
     def read_record(self, session_id: str) -> Record | None: ...
-    def write_record(self, record: Record) -> None: ...
     def remove(self, session_id: str, *, due_at: int | None) -> bool: ...
     def items(
         self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool

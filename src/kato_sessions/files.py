@@ -80,12 +80,6 @@ class FilesBackend:
             write = change(found)
             return self._apply(write) if write else found
 
-    def write_record(self, record: Record) -> None:
-        with self._locked(fcntl.LOCK_EX):
-            self._write_document(record.session, record.items)
-            self._write_workspace(record.session.id, record.workspace)
-            self._enter(record.session)
-
     def remove(self, session_id: str, *, due_at: int | None) -> bool:
         with self._locked(fcntl.LOCK_EX):
             found = self._find(session_id)

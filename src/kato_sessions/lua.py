@@ -10,8 +10,8 @@ local turn = redis.call('GET', turn_key)
 if turn and turn ~= spec.turn then return {'wait', now_doc or ''} end
 if spec.turn ~= '' and not turn then redis.call('SET', turn_key, spec.turn, 'PX', 500) end
 if spec.seen == '' and now_doc then return {'stale', now_doc} end
-if spec.seen ~= '' and spec.seen ~= '*' and
-   (not now_doc or redis.sha1hex(now_doc) ~= spec.seen) then return {'stale', now_doc or ''} end
+if spec.seen ~= '' and (not now_doc or redis.sha1hex(now_doc) ~= spec.seen) then
+  return {'stale', now_doc or ''} end
 for index, limit in ipairs(spec.limits) do
   if limit > 0 and redis.call('ZCOUNT', spec.limit_keys[index], '(' .. spec.now, '+inf') >= limit
   then return {'full' .. index} end

@@ -92,13 +92,6 @@ class MemoryBackend:
             items = tuple(map(_own_item, kept.items))
             return Record(session=_own(kept.session), items=items, workspace=kept.workspace)
 
-    def write_record(self, record: Record) -> None:
-        with self._lock:
-            kept = _Kept(_own(record.session), workspace=record.workspace)
-            kept.extend(map(_own_item, record.items))
-            self._forget(record.session.id)
-            self._keep(kept)
-
     def remove(self, session_id: str, *, due_at: int | None) -> bool:
         with self._lock:
             kept = self._kept.get(session_id)
@@ -200,8 +193,10 @@ class MemoryBackend:
         kept = self._kept.get(session_id) or _Kept(write.session)
         self._forget(session_id)
         kept.session = _own(write.session)
+        if write.keep_items == 0:
+            kept.trim(0)
         kept.extend(map(_own_item, write.items))
-        if write.keep_items is not None:
+        if write.keep_items:
             kept.trim(write.keep_items)
         if write.workspace is not None:
             kept.workspace = write.workspace

@@ -89,11 +89,6 @@ class RedisBackend:
         written = self._contend(session_id, change, None)
         return None if isinstance(written, Full) else written
 
-    def write_record(self, record: Record) -> None:
-        self.remove(record.session.id, due_at=None, whatever=True)
-        write = Write(session=record.session, items=record.items, workspace=record.workspace)
-        self._commit(write, None, "*", None)
-
     def remove(self, session_id: str, *, due_at: int | None, whatever: bool = False) -> bool:
         owners = json.loads(self._ask("HGET", self._index("owners"), session_id) or "[null, null]")
         keys = [*self._keys(session_id), *self._owned("expiry", *owners)]

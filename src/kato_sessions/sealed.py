@@ -100,14 +100,6 @@ class SealedBackend:
             workspace=self._cipher.open(session_id, record.workspace),
         )
 
-    def write_record(self, record: Record) -> None:
-        sealed = self._sealed(
-            Write(session=record.session, items=record.items, workspace=record.workspace)
-        )
-        self._backend.write_record(
-            Record(session=sealed.session, items=sealed.items, workspace=sealed.workspace or "")
-        )
-
     def items(self, session_id: str, **window: Any) -> list[Item]:
         return [self._opened_item(item) for item in self._backend.items(session_id, **window)]
 

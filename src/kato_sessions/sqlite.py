@@ -74,14 +74,6 @@ class SqliteBackend:
             _apply(db, write)
             return write.session
 
-    def write_record(self, record: Record) -> None:
-        with self._writing() as db:
-            _remove(db, record.session.id)
-            _apply(
-                db,
-                Write(session=record.session, items=record.items, workspace=record.workspace),
-            )
-
     def remove(self, session_id: str, *, due_at: int | None) -> bool:
         with self._writing() as db:
             row = db.execute(
@@ -401,6 +393,8 @@ def _apply(db: sqlite3.Connection, write: Write) -> None:
             dumps(session.to_json()),
         ),
     )
+    if write.keep_items == 0:
+        db.execute("DELETE FROM items WHERE session_id = ?", (session.id,))
     db.executemany(
         "INSERT INTO items (session_id, seq, idempotency_key, doc) VALUES (?, ?, ?, ?)",
         [
@@ -408,14 +402,12 @@ def _apply(db: sqlite3.Connection, write: Write) -> None:
             for item in write.items
         ],
     )
-    if write.keep_items is not None:
+    if write.keep_items:
         last = write.session.counters.items
         db.execute(
             "DELETE FROM items WHERE session_id = ? AND seq <= ?",
             (session.id, last - write.keep_items),
         )
-    if write.keep_items == 0:
-        db.execute("DELETE FROM items WHERE session_id = ?", (session.id,))
     if write.workspace == "":
         db.execute("DELETE FROM workspaces WHERE session_id = ?", (session.id,))
     elif write.workspace is not None:

@@ -398,11 +398,20 @@ class Store:
 
     def put_record(self, record: Record, *, overwrite: bool = False) -> Session:
         """Store a record exactly as it is; raises SessionExists over a live one."""
-        checked_id(record.session.id)
-        if not overwrite and self.exists(record.session.id):
-            raise SessionExists(f"session {record.session.id!r} exists")
-        self.backend.write_record(record)
-        self._note("import", record.session.id)
+        session_id = checked_id(record.session.id)
+
+        def change(found: Session | None) -> Write:
+            if not overwrite and found and found.is_live(self.clock()):
+                raise SessionExists(f"session {session_id!r} exists")
+            return Write(
+                session=record.session,
+                items=record.items,
+                keep_items=0,
+                workspace=record.workspace,
+            )
+
+        self.backend.update(session_id, change)
+        self._note("import", session_id)
         return record.session
 
     # Steps

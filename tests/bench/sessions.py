@@ -99,7 +99,7 @@ def readers(store: Store) -> str:
 def first_page(store: Store, sessions: int) -> str:
     now = now_ms()
     for number in range(sessions):
-        store.backend.write_record(Record(session=_session(f"b{number}", now - number)))
+        store.put_record(Record(session=_session(f"b{number}", now - number)))
     page = median(timed(lambda: store.list(limit=100)) for _ in range(5))
     counted = median(timed(store.count) for _ in range(3))
     return f"{page:.1f} ms, count {counted:.1f} ms of {store.count()}"

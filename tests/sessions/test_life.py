@@ -165,6 +165,28 @@ def test_what_export_did_not_write_is_not_imported(store, wrong):
         import_session(store, wrong)
 
 
+def test_an_archived_session_moves_as_what_it_is(make, clock, tmp_path):
+    source = filled(open_store("memory:", profile=PULSEPAL, clock=clock))
+    Archive(tmp_path / "archive").put(source, "s")
+    target = make(PULSEPAL)
+
+    migrate(source, target)
+
+    assert (target.peek("s").state, target.exists("s")) == (State.ARCHIVED, False)
+
+
+def test_a_document_replaces_all_that_was_there(make):
+    store = filled(make(KATO))
+    document = export_session(store, "s")
+    store.append("s", [Item(content="later")], idempotency_key="later")
+
+    import_session(store, document, overwrite=True)
+
+    assert [item.seq for item in store.items("s")] == [1]
+    (again,) = store.append("s", [Item(content="anew")], idempotency_key="later")
+    assert (again.seq, again.content) == (2, "anew")
+
+
 def test_a_whole_store_moves_with_progress(make, tmp_path, clock):
     source = make(KATO)
     for number in range(5):
