@@ -101,6 +101,22 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+def parsed_items(session_id: str, text: str) -> list[Item]:
+    """Items from a JSON array of them; raises RecordCorrupt."""
+    try:
+        return [Item.from_json(document) for document in json.loads(text)]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecordCorrupt(
+            f"the history of session {session_id!r} cannot be read: {error}",
+            hint="kato sessions doctor --fix",
+        ) from error
+
+
+def set_aside(session_id: str, seq: int) -> Item:
+    """What stands in a history for an item that was corrupt."""
+    return Item(session_id=session_id, seq=seq, role="system", kind="corrupt")
+
+
 def parsed_session(session_id: str, text: str) -> Session:
     """A record from its JSON text; raises RecordCorrupt."""
     try:

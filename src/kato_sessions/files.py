@@ -333,26 +333,16 @@ class FilesBackend:
             head = json.loads(line)["session"] if line else document_head(path)
             return Session.from_json(head)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RecordCorrupt(
-                f"{path} cannot be read: {error}", hint="kato sessions doctor --fix"
-            ) from error
+            raise _unreadable(path, error) from error
 
     def _items(self, session_id: str) -> list[Item]:
         path = self._path(session_id, ".json")
         if not path.exists():
             return []
         try:
-            items = items_of(json.loads(path.read_bytes()))
+            return _history(path)
         except (ValueError, TypeError, AttributeError) as error:
-            raise RecordCorrupt(
-                f"{path} cannot be read: {error}", hint="kato sessions doctor --fix"
-            ) from error
-        last = items[-1].seq if items else 0
-        keep = None
-        for line in journal_lines(path.with_suffix(".jsonl")):
-            items += [item for item in items_of(line) if item.seq > last]
-            keep = line.get("keep", keep)
-        return items[-keep:] if keep else items
+            raise _unreadable(path, error) from error
 
     def _apply(self, write: Write) -> Session:
         session = write.session
@@ -434,6 +424,21 @@ class FilesBackend:
         if limits.in_all and self.count(Filter(live_at=limits.now)) >= limits.in_all:
             return Full(user_id=None)
         return None
+
+
+def _history(path: Path) -> list[Item]:
+    """The items of a document and of what its journal adds."""
+    items = items_of(json.loads(path.read_bytes()))
+    last = items[-1].seq if items else 0
+    keep = None
+    for line in journal_lines(path.with_suffix(".jsonl")):
+        items += [item for item in items_of(line) if item.seq > last]
+        keep = line.get("keep", keep)
+    return items[-keep:] if keep else items
+
+
+def _unreadable(path: Path, error: Exception) -> RecordCorrupt:
+    return RecordCorrupt(f"{path} cannot be read: {error}", hint="kato sessions doctor --fix")
 
 
 def _entry(session: Session) -> Json:

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 
 from kato_sessions.archive import Archive
-from kato_sessions.errors import InvalidSession, SessionNotFound
+from kato_sessions.errors import InvalidSession, RecordCorrupt, SessionNotFound
 from kato_sessions.model import Session, State
 from kato_sessions.store import Store
 
@@ -95,7 +95,7 @@ class Janitor:
         if kind == "archived" and self.archive:
             try:
                 self.archive.put(self.store, session.id)
-            except SessionNotFound:
+            except (SessionNotFound, RecordCorrupt):  # stays, and hinders no other
                 return None
         return kind
 

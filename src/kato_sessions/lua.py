@@ -52,6 +52,7 @@ local head = redis.call('LINDEX', KEYS[1], 0)
 if not head then return '[]' end
 -- the last one in the text is the item's own; cjson refuses some texts that JSON allows
 local first = tonumber(string.match(head, '.*"seq":(%d+),"session_id":"'))
+if not first then return 'no JSON: the first item is corrupt' end
 local size = redis.call('LLEN', KEYS[1])
 local start = math.max(0, ARGV[1] + 1 - first)
 local stop = size - 1

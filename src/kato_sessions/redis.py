@@ -37,8 +37,10 @@ from kato_sessions.backend import (
     Record,
     Write,
     matches,
+    parsed_items,
     parsed_session,
     readable_session,
+    set_aside,
 )
 from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
 from kato_sessions.gate import Gate
@@ -125,7 +127,7 @@ class RedisBackend:
             return None
         return Record(
             session=parsed_session(session_id, text),
-            items=tuple(Item.from_json(json.loads(entry)) for entry in entries),
+            items=tuple(parsed_items(session_id, f"[{','.join(entries)}]")),
             workspace=kept or "",
         )
 
@@ -136,7 +138,7 @@ class RedisBackend:
         with self._asking.turn():
             listed = self._run("items", [self._keys(session_id)[1]], window)
         with self._parsing.turn():  # the server reads for the next one meanwhile
-            return [Item.from_json(document) for document in json.loads(listed)]
+            return parsed_items(session_id, listed)
 
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
         span = self._ask("HGET", self._keys(session_id)[3], key)
@@ -192,16 +194,33 @@ class RedisBackend:
         return int(self._redis.info("memory")["used_memory"])
 
     def corrupt(self, *, quarantine: bool) -> Iterator[tuple[str, str]]:
-        """Records that do not parse; quarantined ones are renamed to `session-quarantine:{id}`."""
+        """Records and items that do not parse; quarantined ones go to `session-quarantine:{id}`."""
         for session_id in self._ask("ZRANGE", self._index("created"), 0, -1):
+            place = f"{self._space}session-quarantine:{session_id}"
             try:
-                self.read(session_id)
+                session = self.read(session_id)
             except RecordCorrupt as error:
                 if quarantine:
-                    place = f"{self._space}session-quarantine:{session_id}"
                     self._ask("RENAME", self._keys(session_id)[0], place)
                     self.remove(session_id, due_at=None, whatever=True)
                 yield session_id, str(error)
+                continue
+            for index, seq, text in self._broken_items(session) if session else ():
+                if quarantine:
+                    stand_in = dumps(set_aside(session_id, seq).to_json())
+                    self._ask("RPUSH", f"{place}:items", text)
+                    self._ask("LSET", self._keys(session_id)[1], index, stand_in)
+                yield f"{session_id}, item {seq}", "cannot be read"
+
+    def _broken_items(self, session: Session) -> Iterator[tuple[int, int, str]]:
+        """Place in the list, sequence number and text; items are numbered without gaps."""
+        texts = self._ask("LRANGE", self._keys(session.id)[1], 0, -1)
+        first = session.counters.items - len(texts) + 1
+        for index, text in enumerate(texts):
+            try:
+                parsed_items(session.id, f"[{text}]")
+            except RecordCorrupt:
+                yield index, first + index, text
 
     def info(self) -> dict[str, Any]:
         return {"type": "redis", "place": self._server}

@@ -11,7 +11,6 @@ through a hundred connections wait for each other more than for the disk.
     chat_sessions, chat_messages    views for the monitoring SQL of the chat guide
 """
 
-import json
 import os
 import queue
 import sqlite3
@@ -32,8 +31,10 @@ from kato_sessions.backend import (
     Position,
     Record,
     Write,
+    parsed_items,
     parsed_session,
     readable_session,
+    set_aside,
 )
 from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
 from kato_sessions.gate import Gate
@@ -41,6 +42,10 @@ from kato_sessions.model import Item, Session, dumps
 
 BUSY_TIMEOUT_S = 10.0
 READERS = 4
+_BROKEN_ITEMS = """
+SELECT session_id, seq FROM items
+WHERE CASE WHEN json_valid(doc) THEN json_type(doc) <> 'object' ELSE 1 END
+"""
 
 
 class SqliteBackend:
@@ -135,7 +140,7 @@ class SqliteBackend:
                 "SELECT doc FROM items WHERE session_id = ? AND idempotency_key = ? ORDER BY seq",
                 (session_id, key),
             ).fetchall()
-        return [Item.from_json(json.loads(row[0])) for row in rows]
+        return parsed_items(session_id, f"[{','.join(row[0] for row in rows)}]")
 
     def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
         where, values = _where(wanted)
@@ -180,14 +185,19 @@ class SqliteBackend:
         return sum(place.stat().st_size for place in places if place.exists())
 
     def corrupt(self, *, quarantine: bool) -> Iterator[tuple[str, str]]:
-        """Records that do not parse; quarantined ones move to the table `quarantine`."""
+        """Records and items that do not parse; quarantined ones move to the table `quarantine`."""
         with self._writing() as db:
             rows = db.execute("SELECT id, doc FROM sessions").fetchall()
             broken = [(row[0], reason) for row in rows if (reason := _broken(*row))]
             for session_id, reason in broken:
                 if quarantine:
                     _quarantine(db, session_id, reason)
+            items = db.execute(_BROKEN_ITEMS).fetchall()
+            for session_id, seq in items if quarantine else ():
+                _quarantine_item(db, session_id, seq)
         yield from broken
+        for session_id, seq in items:
+            yield f"{session_id}, item {seq}", "cannot be read"
 
     def info(self) -> dict[str, Any]:
         return {"type": "sqlite", "place": str(self.path)}
@@ -198,6 +208,13 @@ class SqliteBackend:
         with self._reading() as db, _closing(_connect(target)) as copy:
             db.backup(copy)
         target.chmod(0o600)
+
+    def compact(self) -> None:
+        """Give free room back; what was replaced or deleted is in no part of the file then."""
+        self._check()
+        with self._lock, _meaning(self.path):
+            self._writer.execute("VACUUM")
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         with self._lock:
@@ -321,6 +338,17 @@ def _quarantine(db: sqlite3.Connection, session_id: str, reason: str) -> None:
     db.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
 
 
+def _quarantine_item(db: sqlite3.Connection, session_id: str, seq: int) -> None:
+    at = (session_id, seq)
+    db.execute(
+        "INSERT INTO quarantine SELECT session_id, doc, 'item ' || seq FROM items"
+        " WHERE session_id = ? AND seq = ?",
+        at,
+    )
+    stand_in = dumps(set_aside(session_id, seq).to_json())
+    db.execute("UPDATE items SET doc = ? WHERE session_id = ? AND seq = ?", (stand_in, *at))
+
+
 def _read(db: sqlite3.Connection, session_id: str) -> Session | None:
     row = db.execute("SELECT doc FROM sessions WHERE id = ?", (session_id,)).fetchone()
     return row and parsed_session(session_id, row[0])
@@ -343,7 +371,7 @@ def _items(
         f" ORDER BY seq {order} LIMIT ?)",
         (session_id, after, (1 << 62) if before is None else before, limit),
     ).fetchone()
-    found = [Item.from_json(document) for document in json.loads(row[0] or "[]")]
+    found = parsed_items(session_id, row[0] or "[]")
     return found[::-1] if newest else found
 
 

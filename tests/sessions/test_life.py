@@ -11,6 +11,7 @@ import pytest
 
 from kato_sessions.archive import Archive
 from kato_sessions.audit import AuditLog
+from kato_sessions.sealed import Cipher
 from kato_sessions.connect import archive_folder, open_store
 from kato_sessions.doctor import examine
 from kato_sessions.errors import InvalidSession, RecordCorrupt, SessionExists, SessionNotFound
@@ -18,7 +19,6 @@ from kato_sessions.janitor import Janitor, Swept
 from kato_sessions.model import Affinity, Item, State
 from kato_sessions.profile import CHAT, KATO, PULSEPAL
 from kato_sessions.rebuild import rebuild_sessions
-from kato_sessions.sealed import Cipher
 from kato_sessions.transfer import export_session, import_session, migrate, to_text
 
 HOUR = 3_600_000
@@ -289,6 +289,67 @@ def test_a_corrupt_record_is_set_aside_and_hides_no_other(kind, url_of, clock):
     assert (healthy.corrupt, healthy.live, healthy.warnings) == ((), 1, ())
     assert [one.id for one in store.list().sessions] == ["good"]
     store.close()
+
+
+def _break_item_sqlite(store):
+    with store.backend._writing() as db:
+        db.execute("UPDATE items SET doc = '{torn' WHERE seq = 2")
+
+
+def _break_item_redis(store):
+    store.backend._redis.lset("session-items:s", 1, "{torn")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def test_a_corrupt_item_is_set_aside_and_hides_no_other(kind, url_of, clock):
+    store = open_store(url_of(kind), profile=KATO, clock=clock)
+    store.create("s")
+    store.append("s", [Item(content=number) for number in (1, 2, 3)])
+    {"sqlite": _break_item_sqlite, "redis": _break_item_redis}[kind](store)
+
+    with pytest.raises(RecordCorrupt):
+        store.items("s")
+    with pytest.raises(RecordCorrupt):
+        export_session(store, "s")
+    assert [place for place, _ in examine(store, quarantine=True).corrupt] == ["s, item 2"]
+    assert examine(store).corrupt == ()
+    assert [(one.seq, one.kind, one.content) for one in store.items("s")] == [
+        (1, "note", 1),
+        (2, "corrupt", None),
+        (3, "note", 3),
+    ]
+    import_session(store, export_session(store, "s"), overwrite=True)
+    store.close()
+
+
+def test_a_corrupt_journal_is_told_as_such(url_of, clock):
+    store = open_store(url_of("files"), profile=KATO, clock=clock)
+    store.create("s")
+    for number in range(3):
+        store.append("s", [Item(content=number)])
+    journal = store.backend.active / "session_s.jsonl"
+    first, *rest = journal.read_text().splitlines(keepends=True)
+    journal.write_text(first[:20] + "\n" + "".join(rest))
+
+    with pytest.raises(RecordCorrupt):
+        store.items("s")
+    assert len(examine(store).corrupt) == 1
+    store.close()
+
+
+def test_one_session_that_cannot_be_archived_hinders_no_other(make, clock, tmp_path, monkeypatch):
+    store = filled(filled(make(PULSEPAL), "bad"), "good")
+    clock.advance(3 * HOUR)
+    record = store.record
+
+    def broken(session_id):
+        if session_id == "bad":
+            raise RecordCorrupt("torn")
+        return record(session_id)
+
+    monkeypatch.setattr(store, "record", broken)
+
+    assert Janitor(store, Archive(tmp_path / "a")).sweep().session_ids == ("good",)
 
 
 def test_the_doctor_warns_of_limits_and_of_work_left(make, clock, tmp_path):
