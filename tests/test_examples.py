@@ -15,7 +15,9 @@ from kato_manager import templates
 from kato_manager.cli.main import application
 from kato_manager.config import document
 from kato_manager.config.parse import parse_spec
+from kato_manager.gateway.sessions.places import places_of
 from kato_manager.registry import Registry
+from kato_manager.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,7 +74,23 @@ def test_a_compose_file_names_services_with_images(path: Path) -> None:
     assert [one for one in document["services"].values() if not {"image", "build"} & set(one)] == []
 
 
-@pytest.mark.parametrize("text", blocks("yaml"), ids=range(len(blocks("yaml"))))
+SETTINGS = [text for text in blocks("yaml") if text.startswith("# ~/.kato/config.yaml")]
+INSTANCES = [text for text in blocks("yaml") if text not in SETTINGS]
+
+
+@pytest.mark.parametrize("text", SETTINGS, ids=range(len(SETTINGS)))
+def test_a_configuration_of_the_readme_is_accepted(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    environ = {"KATO_HOME": str(tmp_path)}
+
+    protection = places_of(Settings.load(environ), environ).protection
+
+    assert [rule.name for rule in protection.rules][-2:] == ["ticket", "redacted"]
+    assert protection.audit == tmp_path / "sessions-audit.jsonl"
+    assert protection.key_file == tmp_path / "sessions.key"
+
+
+@pytest.mark.parametrize("text", INSTANCES, ids=range(len(INSTANCES)))
 def test_a_file_of_instances_of_the_readme_is_accepted(text: str, tmp_path: Path) -> None:
     path = tmp_path / "multi-instance.yaml"
     path.write_text(text, encoding="utf-8")

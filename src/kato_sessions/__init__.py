@@ -8,6 +8,7 @@ _HOMES = {
     "kato_sessions.archive": ("Archive", "Archived"),
     "kato_sessions.audit": ("AuditLog",),
     "kato_sessions.chat": ("ChatResponse", "ChatSession", "Message", "SessionStore"),
+    "kato_sessions.cipher": ("Cipher",),
     "kato_sessions.client": (
         "KATOClient",
         "KATOError",
@@ -23,6 +24,7 @@ _HOMES = {
         "SessionExists",
         "SessionLimit",
         "SessionNotFound",
+        "SessionSealed",
         "StoreUnavailable",
         "VersionConflict",
     ),
@@ -32,7 +34,6 @@ _HOMES = {
     "kato_sessions.pulsepal": ("ConversationContext", "SessionManager", "Settings"),
     "kato_sessions.rebuild": ("rebuild_sessions",),
     "kato_sessions.resolve": ("resolve_session",),
-    "kato_sessions.sealed": ("Cipher",),
     "kato_sessions.store": ("Page", "Store"),
     "kato_sessions.transfer": ("export_session", "import_session", "migrate"),
 }

@@ -51,8 +51,7 @@ class Archive:
         day = _day(record.session.expired_at or min(record.session.expires_at or now, now))
         suffix = ".json.gz" if self.compress else ".json"
         path = self.folder / day.isoformat() / f"session_{file_name(session_id)}{suffix}"
-        text = to_text(to_document(record)).encode() + b"\n"
-        write_atomically(path, gzip.compress(text, mtime=0) if self.compress else text)
+        _write(path, store.at_rest(record))
         store.archived(session_id)
         return path
 
@@ -64,17 +63,21 @@ class Archive:
         found = [one for one in self._of(session_id) if day is None or one.day == day]
         if not found:
             raise SessionNotFound(session_id)
-        record = self.load(max(found, key=lambda one: one.day).path)
+        record = store.opened(self.load(max(found, key=lambda one: one.day).path))
         now = store.clock()
         session = life.restored(record.session, now, exact=store.profile.exact_touch)
         return store.put_record(replace(record, session=session))
 
     def load(self, path: Path) -> Record:
-        """What an archive file holds; raises RecordCorrupt if it cannot be read."""
+        """What an archive file holds, sealed if it was; raises RecordCorrupt if it is broken."""
         try:
             return from_document(_read(path))
         except InvalidSession as error:
             raise RecordCorrupt(f"archive {path} cannot be read: {error}") from error
+
+    def rewrite(self, store: Store, one: Archived) -> None:
+        """Write it again under the store's present redaction and key."""
+        _write(one.path, store.at_rest(store.opened(self.load(one.path))))
 
     def list(self) -> Iterator[Archived]:
         """All, oldest day first."""
@@ -121,6 +124,11 @@ def _described(path: Path, session_id: str | None = None) -> Archived:
         path=path,
         size_bytes=path.stat().st_size,
     )
+
+
+def _write(path: Path, record: Record) -> None:
+    text = to_text(to_document(record)).encode() + b"\n"
+    write_atomically(path, gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
 
 
 def _read(path: Path) -> object:

@@ -10,7 +10,6 @@ from kato_sessions.connect import open_store
 from kato_sessions.errors import SessionNotFound
 from kato_sessions.model import HOUR_MS, Clock, Item, Json, Session, State, now_ms
 from kato_sessions.profile import CHAT
-from kato_sessions.store import PAGE_MAX
 
 DEFAULT_PATH = Path("data/chat/sessions.db")
 _ALL = 1 << 31
@@ -132,14 +131,8 @@ class SessionStore:
         return ended + sum(self.expire_session(session_id) for session_id in idle)
 
     def _every(self, user_id: str | None, *, live: bool) -> list[Session]:
-        found: list[Session] = []
-        cursor = None
-        while True:
-            page = self.store.list(user_id=user_id, live=live, cursor=cursor, limit=PAGE_MAX)
-            found += [one for one in page.sessions if one.state is not State.DELETED]
-            cursor = page.cursor
-            if cursor is None:
-                return found
+        found = self.store.every(user_id=user_id, live=live)
+        return [one for one in found if one.state is not State.DELETED]
 
 
 def to_plain(value: Any) -> Any:

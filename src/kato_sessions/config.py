@@ -13,16 +13,24 @@ file: both are passed in.
       timeout_hours: 24
       cleanup_interval_minutes: 60
       max_sessions_per_user: 10
+      max_sessions: 0           # 0 = no limit, as above
+      max_items: 0              # kept of each history
+      archive_days: 7
+      profile: service          # the rest, by name: kato, pulsepal, service or chat
+
+and `redact`, `audit` and `encryption` of `protection.py`.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from kato_sessions.errors import InvalidSession
+from kato_sessions.errors import SettingInvalid
 from kato_sessions.model import DAY_MS, HOUR_MS, SECOND_MS
 from kato_sessions.profile import PROFILES, SERVICE, Profile
+from kato_sessions.protection import KEYS, Protection, protection_of
 
 _MINUTE_MS = 60 * SECOND_MS
 _STORES = {"memory": "memory:", "sqlite": "sqlite:{}", "files": "files:{}", "redis": "{}"}
@@ -31,10 +39,11 @@ _DEFAULT_PLACES = {"sqlite": "data/sessions.db", "files": "./sessions"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """Where sessions are kept and how they live."""
+    """Where sessions are kept, how they live, and what guards them."""
 
     url: str
     profile: Profile
+    protection: Protection = field(default_factory=Protection)
 
 
 def from_environment(
@@ -52,11 +61,17 @@ def from_environment(
     return profile, environ.get("SESSION_STORAGE_PATH", "").strip() or None
 
 
-def from_block(block: Mapping[str, Any], profile: Profile = SERVICE) -> SessionSettings:
-    """The guide's `sessions:` block; an unknown key or a wrong value raises InvalidSession."""
-    unknown = set(block) - set(_BLOCK) - {"storage_type", "db_path", "profile"}
-    if unknown:
-        raise InvalidSession(f"sessions.{min(unknown)}: unknown setting")
+def from_block(
+    block: Mapping[str, Any], profile: Profile = SERVICE, folder: Path = Path()
+) -> SessionSettings:
+    """The guide's `sessions:` block; an unknown key or a wrong value raises SettingInvalid.
+
+    Relative paths of what guards the sessions begin at `folder`.
+    """
+    known = [*_BLOCK, "storage_type", "db_path", "profile", *KEYS]
+    for key in block:
+        if key not in known:
+            raise SettingInvalid.unknown(f"sessions.{key}", str(key), known)
     if "profile" in block:
         profile = _named_profile(block["profile"])
     changes = {
@@ -64,7 +79,11 @@ def from_block(block: Mapping[str, Any], profile: Profile = SERVICE) -> SessionS
         for name, (setting, read) in _BLOCK.items()
         if name in block
     }
-    return SessionSettings(url=_url(block), profile=replace(profile, **changes))
+    return SessionSettings(
+        url=_url(block),
+        profile=replace(profile, **changes),
+        protection=protection_of(block, folder),
+    )
 
 
 def without_extension(profile: Profile) -> Profile:
@@ -74,17 +93,17 @@ def without_extension(profile: Profile) -> Profile:
 
 def _named_profile(name: Any) -> Profile:
     if name not in PROFILES:
-        raise InvalidSession(f"sessions.profile: {name!r} is none of {', '.join(PROFILES)}")
+        raise SettingInvalid("sessions.profile", f"{name!r} is none of {', '.join(PROFILES)}")
     return PROFILES[name]
 
 
 def _url(block: Mapping[str, Any]) -> str:
     kind = block.get("storage_type", "memory")
     if kind not in _STORES:
-        raise InvalidSession(f"sessions.storage_type: {kind!r} is none of {', '.join(_STORES)}")
+        raise SettingInvalid("sessions.storage_type", f"{kind!r} is none of {', '.join(_STORES)}")
     place = block.get("db_path", _DEFAULT_PLACES.get(kind, "redis://localhost:6379/0"))
     if not isinstance(place, str) or not place:
-        raise InvalidSession(f"sessions.db_path: {place!r} is not a path")
+        raise SettingInvalid("sessions.db_path", f"{place!r} is not a path")
     return _STORES[kind].format(place)
 
 
@@ -94,7 +113,7 @@ def _number(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not 0 <= number < 1 << 40:
-        raise InvalidSession(f"{name}: {value!r} is not a number of 0 or more")
+        raise SettingInvalid(name, f"{value!r} is not a number of 0 or more")
     return number
 
 
@@ -102,7 +121,7 @@ def _duration(unit_ms: int) -> Callable[[str, Any], int]:
     def read(name: str, value: Any) -> int:
         duration = round(_number(name, value) * unit_ms)
         if not duration:
-            raise InvalidSession(f"{name}: {value!r} must be more than 0")
+            raise SettingInvalid(name, f"{value!r} must be more than 0")
         return duration
 
     return read
@@ -111,7 +130,7 @@ def _duration(unit_ms: int) -> Callable[[str, Any], int]:
 def _whole(name: str, value: Any) -> int:
     number = _number(name, value)
     if number != int(number):
-        raise InvalidSession(f"{name}: {value!r} is not a whole number")
+        raise SettingInvalid(name, f"{value!r} is not a whole number")
     return int(number)
 
 
@@ -121,7 +140,7 @@ def _boolean(name: str, value: Any) -> bool:
         return True
     if word in {"false", "0", "no", "off"}:
         return False
-    raise InvalidSession(f"{name}: {value!r} is neither true nor false")
+    raise SettingInvalid(name, f"{value!r} is neither true nor false")
 
 
 _Reader = Callable[[str, Any], Any]

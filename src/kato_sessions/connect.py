@@ -1,16 +1,13 @@
 """A store from its URL: `memory:`, `files:PATH`, `sqlite:PATH`, `redis://host:port/db`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from kato_sessions.backend import Backend
+from kato_sessions.cipher import Cipher
 from kato_sessions.errors import InvalidSession
 from kato_sessions.model import DAY_MS, Clock, now_ms
 from kato_sessions.profile import SERVICE, Profile
 from kato_sessions.store import Audit, Redact, Store
-
-if TYPE_CHECKING:
-    from kato_sessions.sealed import Cipher
 
 
 def open_store(
@@ -20,18 +17,14 @@ def open_store(
     clock: Clock = now_ms,
     redact: Redact | None = None,
     audit: Audit | None = None,
-    cipher: "Cipher | None" = None,
+    cipher: Cipher | None = None,
 ) -> Store:
     """Open the store at `url`, making its folder or file if absent; a cipher seals what it keeps.
 
     Raises InvalidSession for a URL it does not know and StoreUnavailable if it cannot be opened.
     """
     backend = open_backend(url, profile)
-    if cipher:
-        from kato_sessions.sealed import SealedBackend
-
-        backend = cast("Backend", SealedBackend(backend, cipher))
-    return Store(backend, profile, clock=clock, redact=redact, audit=audit)
+    return Store(backend, profile, clock=clock, redact=redact, audit=audit, cipher=cipher)
 
 
 def open_backend(url: str, profile: Profile = SERVICE) -> Backend:

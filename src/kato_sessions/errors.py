@@ -6,9 +6,14 @@ SessionExists      code session_exists
 VersionConflict    code version_conflict      carries `expected` and `actual`
 SessionLimit       code session_limit
 InvalidSession     code session_invalid       a bad id, value or limit
+SettingInvalid     code session_invalid       the same in a configuration, with its path
 StoreUnavailable   code store_unavailable     the store did not answer
 RecordCorrupt      code record_corrupt        one record cannot be read, the others can
+SessionSealed      code session_sealed        it is encrypted with a key that is not given
 """
+
+from collections.abc import Iterable
+from typing import Self
 
 
 class SessionError(Exception):
@@ -70,6 +75,30 @@ class InvalidSession(SessionError):
     code = "session_invalid"
 
 
+class SettingInvalid(InvalidSession):
+    """A setting that cannot be; `path` is where it stands, as in `sessions.redact[1].pattern`.
+
+    `at_key` is True when its name is wrong, not its value.
+    """
+
+    def __init__(self, path: str, problem: str, *, hint: str = "", at_key: bool = False) -> None:
+        super().__init__(f"{path}: {problem}", hint=hint)
+        self.path = path
+        self.problem = problem
+        self.at_key = at_key
+
+    @classmethod
+    def unknown(
+        cls, path: str, word: str, known: Iterable[str], *, kind: str = "setting", hint: str = ""
+    ) -> Self:
+        """A word that is none of the known ones, with the one that was probably meant."""
+        from difflib import get_close_matches
+
+        meant = "".join(get_close_matches(word, list(known), n=1))
+        question = f', did you mean "{meant}"?' if meant else ""
+        return cls(path, f"unknown {kind}{question}", hint=hint, at_key=True)
+
+
 class StoreUnavailable(SessionError):
     """The store did not answer; says nothing about whether a session exists."""
 
@@ -80,3 +109,17 @@ class RecordCorrupt(SessionError):
     """One record cannot be read; `kato sessions doctor` sets it aside."""
 
     code = "record_corrupt"
+
+
+class SessionSealed(RecordCorrupt):
+    """What it holds is encrypted with a key that is not given; nothing of it is changed."""
+
+    code = "session_sealed"
+
+    def __init__(self, session_id: str, *, key: str) -> None:
+        super().__init__(
+            f"session {session_id!r} is sealed with key {key!r}, which is not given",
+            hint="add the key to the key file that sessions.encryption names",
+        )
+        self.session_id = session_id
+        self.key = key

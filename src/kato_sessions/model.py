@@ -68,7 +68,8 @@ class Session:
     `version` counts changes of config, metadata, context, affinity and life; appending items and
     touching leave it alone. `workspace_rev` counts writes of the opaque workspace. `expires_at` is
     the stored deadline, None = never; `idle_ttl_ms` slides, `max_life_ms` runs from creation.
-    `purge_at` is when an ended record may go for good, None = kept.
+    `purge_at` is when an ended record may go for good, None = kept. `sealed` names the key of a
+    session that is still encrypted; it is not part of a plain one's JSON.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Session:
     counters: Counters = field(default_factory=Counters)
     affinity: Affinity | None = None
     workspace_rev: int = 0
+    sealed: str = ""
     schema: int = SCHEMA
 
     def to_json(self) -> Json:
@@ -105,6 +107,8 @@ class Session:
             "errors": counters.errors,
         }
         document["affinity"] = asdict(self.affinity) if self.affinity else None
+        if not self.sealed:
+            del document["sealed"]
         return document
 
     @classmethod

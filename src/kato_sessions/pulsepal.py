@@ -16,7 +16,6 @@ from kato_sessions.errors import SessionNotFound
 from kato_sessions.janitor import Janitor, Swept
 from kato_sessions.model import DAY_MS, HOUR_MS, Clock, Item, Json, Session, now_ms
 from kato_sessions.profile import PULSEPAL, Profile
-from kato_sessions.store import PAGE_MAX
 from kato_sessions.transfer import export_session, import_session, to_text
 
 _MIB = 1 << 20
@@ -95,14 +94,7 @@ class SessionManager:
 
     def list_sessions(self) -> list[Session]:
         """All active ones, newest first."""
-        found: list[Session] = []
-        cursor = None
-        while True:
-            page = self.store.list(cursor=cursor, limit=PAGE_MAX)
-            found += page.sessions
-            cursor = page.cursor
-            if cursor is None:
-                return found
+        return [*self.store.every()]
 
     def delete_session(self, session_id: str) -> None:
         self.store.delete(session_id)

@@ -5,19 +5,21 @@ import binascii
 import json
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from kato_sessions import life
 from kato_sessions.backend import Backend, Filter, Full, Limits, Position, Record, Write
+from kato_sessions.cipher import Cipher, key_of
 from kato_sessions.errors import (
     InvalidSession,
     RecordCorrupt,
     SessionExists,
     SessionLimit,
     SessionNotFound,
+    SessionSealed,
     VersionConflict,
 )
 from kato_sessions.model import (
@@ -36,9 +38,11 @@ from kato_sessions.model import (
     touched,
 )
 from kato_sessions.profile import Profile
+from kato_sessions.sealed import SealedBackend, opened_record, sealed_record
 
 _EVICTIONS_PER_CREATE = 100
 PAGE_MAX = 1000
+_ALL = 1 << 53
 FROM_PROFILE = -1
 Redact = Callable[[Item], Item]
 Audit = Callable[[int, str, str, Json], None]
@@ -57,7 +61,9 @@ class Store:
 
     Every change is one atomic step in the store. Times are UTC ms, durations ms, None = never.
     A session that is unknown, expired, deleted or archived raises `SessionNotFound`, whose `code`
-    says which. `redact` sees every item before it is written; `audit` is told of every change.
+    says which. `redact` sees every item before it is written, and context and metadata as the data
+    of an item of that kind; `audit` is told of every access and change; `cipher` seals what is
+    kept. A session sealed with a key that is not given raises `SessionSealed` and stays as it is.
     """
 
     def __init__(
@@ -68,12 +74,14 @@ class Store:
         clock: Clock = now_ms,
         redact: Redact | None = None,
         audit: Audit | None = None,
+        cipher: Cipher | None = None,
     ) -> None:
-        self.backend = backend
+        self.backend = _behind(backend, cipher)
         self.profile = profile
         self.clock = clock
         self._redact = redact
         self._audit = audit
+        self._cipher = cipher
 
     def __enter__(self) -> Self:
         return self
@@ -117,8 +125,8 @@ class Store:
             max_life_ms=most,
             exact=self.profile.exact_touch,
             config=_object("config", config),
-            metadata=_object("metadata", metadata),
-            context=_object("context", context),
+            metadata=self._clean("metadata", metadata),
+            context=self._clean("context", context),
         )
         return self._insert(fresh)
 
@@ -140,12 +148,16 @@ class Store:
     def get(self, session_id: str, *, touch: bool = False) -> Session:
         """The live session; `touch=True` marks an operation, which restarts the idle clock."""
         session = self._live(session_id, self.backend.read(session_id))
+        self._note("read", session_id)
         return self._refreshed(session, touch=touch)
 
     def peek(self, session_id: str) -> Session | None:
         """The record in whatever state, or None; refreshes nothing."""
         session = self.backend.read(session_id)
-        return session and replace(session, state=session.state_at(self.clock()))
+        if session is None:
+            return None
+        self._note("read", session_id)
+        return replace(session, state=session.state_at(self.clock()))
 
     def exists(self, session_id: str) -> bool:
         """Whether it is live; refreshes nothing."""
@@ -168,10 +180,25 @@ class Store:
         after = _position(cursor) if cursor else None
         sessions = self.backend.page(wanted, after=after, limit=limit + 1)
         more = len(sessions) > limit
+        self._note("list", "", user_id=user_id, node_id=node_id, found=min(limit, len(sessions)))
         return Page(
             sessions=tuple(sessions[:limit]),
             cursor=_cursor(sessions[limit - 1]) if more else None,
         )
+
+    def every(
+        self, *, user_id: str | None = None, node_id: str | None = None, live: bool = True
+    ) -> Iterator[Session]:
+        """All of them, newest first, a page at a time; `live=False` gives every record."""
+        cursor = None
+        while True:
+            page = self.list(
+                user_id=user_id, node_id=node_id, live=live, cursor=cursor, limit=PAGE_MAX
+            )
+            yield from page.sessions
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def count(
         self, *, user_id: str | None = None, node_id: str | None = None, live: bool = True
@@ -197,7 +224,7 @@ class Store:
         checked = [self._prepared(item) for item in items]
         own = (item.idempotency_key for item in checked)
         key = checked_name("idempotency_key", idempotency_key or next(filter(None, own), None))
-        clean = _checked_patch(patch or {})
+        clean = self._checked_patch(patch or {})
         stored: tuple[Item, ...] = ()
 
         def change(found: Session | None) -> Write | None:
@@ -237,7 +264,11 @@ class Store:
         if newest is None:
             newest = after == 0
         size = self.profile.window if limit is None else limit
-        return self.backend.items(session_id, after=after, before=before, limit=size, newest=newest)
+        found = self.backend.items(
+            session_id, after=after, before=before, limit=size, newest=newest
+        )
+        self._note("history", session_id, items=len(found))
+        return self._open_items(found)
 
     # Changing
 
@@ -254,7 +285,7 @@ class Store:
         Merging follows RFC 7396: objects merge, null removes. `replace_values` sets the given
         ones whole. Raises VersionConflict, with both versions, if `expected_version` is not it.
         """
-        clean = _checked_patch(merge)
+        clean = self._checked_patch(merge)
 
         def change(found: Session | None) -> Write:
             session = self._live(session_id, found)
@@ -268,6 +299,7 @@ class Store:
         found = self.backend.read_with_workspace(session_id)
         session = self._live(session_id, found and found[0])
         text = found[1] if found else ""
+        self._note("use", session_id)
         return self._refreshed(session, touch=touch), text
 
     def put_workspace(
@@ -288,7 +320,9 @@ class Store:
                 session=replace(session, workspace_rev=session.workspace_rev + 1), workspace=text
             )
 
-        return self._update(session_id, change)
+        session = self._update(session_id, change)
+        self._note("workspace", session_id)
+        return session
 
     def set_affinity_if_absent(self, session_id: str, affinity: Affinity) -> Affinity:
         """Bind the session unless it is bound; the answer is the binding that holds."""
@@ -359,6 +393,8 @@ class Store:
             return Write(session=life.expired(found, now, expired_at, self._keep_expired_ms()))
 
         self.backend.update(session_id, change)
+        if ended:
+            self._note("expire", session_id)
         return ended
 
     def archived(self, session_id: str) -> Session:
@@ -394,21 +430,45 @@ class Store:
         self._recorded(session_id, record.session if record else None)
         if record is None:
             raise SessionNotFound(session_id)
-        return record
+        self._open_items(record.items)
+        self._note("export", session_id)
+        return self.opened(record)
+
+    def at_rest(self, record: Record) -> Record:
+        """As it may lie about outside the store: redacted, and sealed where the store seals."""
+        record = self._cleaned(record)
+        return sealed_record(record, self._cipher) if self._cipher else record
+
+    def opened(self, record: Record) -> Record:
+        """The opposite of `at_rest`; raises SessionSealed without the key."""
+        if record.session.sealed and self._cipher:
+            return opened_record(record, self._cipher)
+        return replace(record, session=_open(record.session))
+
+    def rewrite(self, session_id: str) -> bool:
+        """Write it as it is under the present redaction and key; False if it holds nothing."""
+
+        def change(found: Session | None) -> Write | None:
+            if found is None or found.state in {State.ARCHIVED, State.DELETED}:
+                return None
+            record = self._cleaned(self._whole(_open(found)))
+            return _written_whole(record)
+
+        found = self.backend.update(session_id, change)
+        rewritten = found is not None and found.state not in {State.ARCHIVED, State.DELETED}
+        if rewritten:
+            self._note("rewrite", session_id)
+        return rewritten
 
     def put_record(self, record: Record, *, overwrite: bool = False) -> Session:
         """Store a record exactly as it is; raises SessionExists over a live one."""
         session_id = checked_id(record.session.id)
+        record = self._cleaned(self.opened(record))
 
         def change(found: Session | None) -> Write:
             if not overwrite and found and found.is_live(self.clock()):
                 raise SessionExists(f"session {session_id!r} exists")
-            return Write(
-                session=record.session,
-                items=record.items,
-                keep_items=0,
-                workspace=record.workspace,
-            )
+            return _written_whole(record)
 
         self.backend.update(session_id, change)
         self._note("import", session_id)
@@ -468,7 +528,10 @@ class Store:
         now = self.clock()
         if session is None or session.due_at is None or session.due_at > now:
             return False
-        return self.backend.remove(session_id, due_at=session.due_at)
+        removed = self.backend.remove(session_id, due_at=session.due_at)
+        if removed:
+            self._note("purge", session_id)
+        return removed
 
     def _update(self, session_id: str, change: Callable[[Session | None], Write | None]) -> Session:
         session = self.backend.update(session_id, change)
@@ -508,13 +571,54 @@ class Store:
         item = replace(item, content=plain(item.content), data=_object("data", item.data))
         return self._redact(item) if self._redact else item
 
+    def _clean(self, name: str, value: Mapping[str, Any] | None) -> Json:
+        """Context or metadata as JSON, redacted as the data of an item."""
+        checked = _object(name, value)
+        return self._redact(Item(kind=name, data=checked)).data if self._redact else checked
+
+    def _cleaned(self, record: Record) -> Record:
+        if self._redact is None:
+            return record
+        session = replace(
+            record.session,
+            context=self._clean("context", record.session.context),
+            metadata=self._clean("metadata", record.session.metadata),
+        )
+        return replace(record, session=session, items=tuple(map(self._redact, record.items)))
+
+    def _checked_patch(self, merge: Mapping[str, Any]) -> Json:
+        unknown = set(merge) - set(life.PATCHABLE)
+        if unknown:
+            raise InvalidSession(f"cannot patch {sorted(unknown)}: use {', '.join(life.PATCHABLE)}")
+        for name, value in merge.items():
+            if not isinstance(value, Mapping):
+                raise InvalidSession(f"{name} must be an object, not {type(value).__name__}")
+        return {
+            name: _object(name, value) if name == "config" else self._clean(name, value)
+            for name, value in merge.items()
+        }
+
+    def _whole(self, session: Session) -> Record:
+        """All of a session, asked for inside a change of it."""
+        found = self.backend.read_with_workspace(session.id)
+        items = self.backend.items(session.id, after=0, before=None, limit=_ALL, newest=False)
+        self._open_items(items)
+        return Record(session=session, items=tuple(items), workspace=found[1] if found else "")
+
+    def _open_items(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items; raises SessionSealed if one is sealed and there is no cipher."""
+        sealed = None if self._cipher else next(filter(key_of, items), None)
+        if sealed:
+            raise SessionSealed(sealed.session_id, key=key_of(sealed))
+        return items
+
     def _live(self, session_id: str, session: Session | None) -> Session:
         if session is None:
             raise SessionNotFound(session_id)
         now = self.clock()
         if not session.is_live(now):
             raise SessionNotFound(session_id, code=f"session_{session.state_at(now)}")
-        return session
+        return _open(session)
 
     def _recorded(self, session_id: str, session: Session | None) -> Session:
         if session is None:
@@ -556,14 +660,20 @@ def _object(name: str, value: Mapping[str, Any] | None) -> Json:
     return result
 
 
-def _checked_patch(merge: Mapping[str, Any]) -> Json:
-    unknown = set(merge) - set(life.PATCHABLE)
-    if unknown:
-        raise InvalidSession(f"cannot patch {sorted(unknown)}: use {', '.join(life.PATCHABLE)}")
-    for name, value in merge.items():
-        if not isinstance(value, Mapping):
-            raise InvalidSession(f"{name} must be an object, not {type(value).__name__}")
-    return {name: _object(name, value) for name, value in merge.items()}
+def _behind(backend: Backend, cipher: Cipher | None) -> Backend:
+    return cast("Backend", SealedBackend(backend, cipher)) if cipher else backend
+
+
+def _open(session: Session) -> Session:
+    if session.sealed:
+        raise SessionSealed(session.id, key=session.sealed)
+    return session
+
+
+def _written_whole(record: Record) -> Write:
+    return Write(
+        session=record.session, items=record.items, keep_items=0, workspace=record.workspace
+    )
 
 
 def _expect(session_id: str, expected: int | None, actual: int) -> None:

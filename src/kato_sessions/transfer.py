@@ -5,13 +5,13 @@
 The document is the same to the byte whichever store it came from or went through.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kato_sessions.backend import Record
 from kato_sessions.errors import InvalidSession
 from kato_sessions.model import SCHEMA, Item, Json, Session, State, dumps, plain
-from kato_sessions.store import PAGE_MAX, Store
+from kato_sessions.store import Store
 
 FORMAT = "kato-session"
 Progress = Callable[[int, int], None]
@@ -70,20 +70,10 @@ def migrate(
     """
     in_all = source.count(live=False)
     done = 0
-    for session in _every(source):
+    for session in source.every(live=False):
         if session.state is not State.DELETED:
             target.put_record(source.record(session.id), overwrite=overwrite)
             done += 1
         if progress:
             progress(done, in_all)
     return done
-
-
-def _every(store: Store) -> Iterator[Session]:
-    cursor = None
-    while True:
-        page = store.list(live=False, cursor=cursor, limit=PAGE_MAX)
-        yield from page.sessions
-        cursor = page.cursor
-        if cursor is None:
-            return

@@ -11,7 +11,7 @@ import pytest
 
 from kato_sessions.archive import Archive
 from kato_sessions.audit import AuditLog
-from kato_sessions.sealed import Cipher
+from kato_sessions.cipher import Cipher
 from kato_sessions.connect import archive_folder, open_store
 from kato_sessions.doctor import examine
 from kato_sessions.errors import InvalidSession, RecordCorrupt, SessionExists, SessionNotFound

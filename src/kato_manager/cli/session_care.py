@@ -105,7 +105,7 @@ def stats(*, format_: As = Format.table, store: StoreUrl = None) -> None:
         output.document("stats", {**found, "warnings": alarms})
     else:
         output.table(("WHAT", "HOW MUCH"), [(name, str(value)) for name, value in found.items()])
-    _warn(alarms)
+    warn(alarms)
 
 
 def backup(file: Output = None, *, store: StoreUrl = None) -> None:
@@ -113,15 +113,14 @@ def backup(file: Output = None, *, store: StoreUrl = None) -> None:
 
     A plain `cp` would miss what is in the write-ahead log.
     """
-    from kato_sessions.sqlite import SqliteBackend
     from kato_sessions.transfer import migrate as copy_all
 
     with opened(store) as here:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         target = file or here.home / "backups" / f"sessions_backup_{stamp}.db"
-        if isinstance(here.store.backend, SqliteBackend):
+        if (copy := getattr(here.store.backend, "backup", None)) is not None:
             with output.progress("copying"):
-                here.store.backend.backup(target)
+                copy(target)
         else:
             with opened(f"sqlite:{target}") as there, counted("copying") as progress:
                 copy_all(here.store, there.store, overwrite=True, progress=progress)
@@ -159,7 +158,7 @@ def rebuild(
     for session_id in made.session_ids:
         output.data(session_id)
     output.talk(f"{len(made.session_ids)} rebuilt, {len(made.present)} present already")
-    _warn([f"unreadable: {where}" for where in made.unreadable])
+    warn([f"unreadable: {where}" for where in made.unreadable])
 
 
 def doctor(
@@ -183,7 +182,7 @@ def doctor(
             output.data(f"  {session_id}  {items} items")
     corrupt = [f"{place}: {reason}" for place, reason in health.corrupt]
     set_aside = [f"set aside: {line}" for line in corrupt]
-    _warn([*(set_aside if fix else corrupt), *health.warnings])
+    warn([*(set_aside if fix else corrupt), *health.warnings])
 
 
 def timer(*, days: Annotated[float | None, typer.Option("--days", min=0)] = None) -> None:
@@ -251,11 +250,10 @@ def _sweep(here: Opened, days: float | None, *, dry_run: bool) -> None:
 def _expire_idle(here: Opened, max_age_hours: float, *, dry_run: bool) -> None:
     from contextlib import suppress
 
-    from kato_manager.gateway.sessions import figures
     from kato_sessions.errors import SessionNotFound
 
     latest = here.store.clock() - int(max_age_hours * _HOUR_MS)
-    idle = [one.id for one in figures.every(here.store) if one.last_access <= latest]
+    idle = [one.id for one in here.store.every() if one.last_access <= latest]
     with counted("ending idle sessions") as progress:
         for done, session_id in enumerate(() if dry_run else idle, 1):
             with suppress(SessionNotFound):
@@ -266,9 +264,8 @@ def _expire_idle(here: Opened, max_age_hours: float, *, dry_run: bool) -> None:
 
 
 def _remove_all(here: Opened, *, dry_run: bool, force: bool) -> None:
-    from kato_manager.gateway.sessions import figures
 
-    live = [one.id for one in figures.every(here.store)]
+    live = [one.id for one in here.store.every()]
     archives = list(here.archive.list())
     what = f"{len(live)} sessions and {len(archives)} archives"
     if dry_run:
@@ -292,7 +289,8 @@ def _day(text: str | None) -> date | None:
         raise errors.ConfigError(f"--date {text!r} is no day", hint="--date 2025-01-18") from error
 
 
-def _warn(warnings: list[str]) -> None:
+def warn(warnings: list[str]) -> None:
+    """Say them; exit code 1 if there is one."""
     for line in warnings:
         output.talk(f"{output.painted('warning:', '33', sys.stderr)} {line}")
     if warnings:

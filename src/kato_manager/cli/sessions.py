@@ -43,6 +43,7 @@ _EXITS = {
     "version_conflict": errors.Conflict,
     "session_limit": errors.Conflict,
     "session_invalid": errors.ConfigError,
+    "session_sealed": errors.ConfigError,
     "store_unavailable": errors.RuntimeUnavailable,
 }
 
@@ -58,7 +59,7 @@ class Opened:
 
 
 def register(app: typer.Typer) -> None:
-    from kato_manager.cli import session_care
+    from kato_manager.cli import session_care, session_keys
 
     group = typer.Typer(
         help="Sessions: list, show, move, archive, clean up.",
@@ -78,6 +79,7 @@ def register(app: typer.Typer) -> None:
     for name, command in commands.items():
         group.command(name)(command)
     session_care.add_to(group)
+    session_keys.add_to(group)
     app.add_typer(group, name="sessions")
 
 
@@ -95,7 +97,7 @@ def opened(url: str | None) -> Iterator[Opened]:
             hint="storage_type: sqlite below sessions: in config.yaml, or curl .../sessions",
         )
     try:
-        with places.open_store() as store:
+        with places.open_store(by=f"command {os.getpid()}") as store:
             archive = places.open_archive()
             yield Opened(store=store, archive=archive, places=places, home=settings.home)
     except SessionNotFound as error:
@@ -115,11 +117,11 @@ def list_(
     store: StoreUrl = None,
 ) -> None:
     """List sessions, newest first."""
-    from kato_manager.gateway.sessions import figures, shown
+    from kato_manager.gateway.sessions import shown
 
     with opened(store) as here:
         now = here.store.clock()
-        every = figures.every(here.store, user_id=user_id, node_id=node_id, live=not everything)
+        every = here.store.every(user_id=user_id, node_id=node_id, live=not everything)
         found = [one for one, _ in zip(every, range(limit), strict=False)]
     if format_ is Format.json:
         output.document("sessions", [shown.session(one, now) for one in found])

@@ -27,6 +27,7 @@ from kato_manager.gateway.api.context import Context
 from kato_manager.gateway.drain import wait_until_quiet
 from kato_manager.gateway.idle import Activity
 from kato_manager.gateway.keeper import Keeper, say
+from kato_manager.gateway.sessions.places import places_of
 from kato_manager.gateway.tuning import tuning_of
 from kato_manager.gateway.wake import Waker
 from kato_manager.manager import Manager
@@ -135,6 +136,7 @@ def context_for(
     manager = Manager.of(settings, environ, on_note=say, drain=drain)
     manager.settle_all()
     tuning = tuning_of(settings.config)
+    places_of(settings, environ).guards()  # wrong ones end us with the reason, before we serve
     activity = Activity()
     return Context(
         manager=manager,

@@ -72,14 +72,23 @@ def test_instances_outlive_it(control, home):
     assert home.kato("list", "--format", "json").json["instances"][0]["status"] == "running"
 
 
-def test_a_wrong_configuration_ends_it_with_the_reason(control, home):
-    (home.path / "config.yaml").write_text("health_interval_s: soon\n")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "health_interval_s: soon",
+            "control: config.yaml: health_interval_s: 'soon' is not a number above 0",
+        ),
+        (
+            "sessions: {encryption: {key_file: /nowhere}}",
+            "config.yaml:1:35: sessions.encryption.key_file: key file /nowhere is not there",
+        ),
+    ],
+)
+def test_a_wrong_configuration_ends_it_with_the_reason(control, home, text, said):
+    (home.path / "config.yaml").write_text(text)
 
     child = control()
 
     assert child.wait(20) == 1
-    assert (
-        child.stderr.read()
-        .rstrip()
-        .endswith("control: config.yaml: health_interval_s: 'soon' is not a number above 0")
-    )
+    assert said in child.stderr.read()

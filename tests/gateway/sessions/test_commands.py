@@ -1,7 +1,9 @@
 """`kato sessions ...` on the store of a home, with no gateway about."""
 
+import gzip
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -223,4 +225,110 @@ def test_a_wrong_setting_names_itself(home) -> None:
     done = home.kato("sessions", "list")
 
     assert done.code == 2
-    assert "sessions.timeout_hours: 'soon' is not a number of 0 or more" in done.err
+    assert done.err == (
+        "error: config.yaml:1:27: sessions.timeout_hours: 'soon' is not a number of 0 or more\n"
+        "    1 | sessions: {timeout_hours: soon}\n"
+        "      |                           ^^^^\n"
+        f"hint: correct {home.path}/config.yaml\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "sessions:\n  encrypton: {key_file: k}\n",
+            'config.yaml:2:3: sessions.encrypton: unknown setting, did you mean "encryption"?',
+        ),
+        (
+            "sesions:\n  encryption: {key_file: k}\n",
+            'config.yaml:1:1: sesions: unknown setting, did you mean "sessions"?',
+        ),
+        (
+            "sessions:\n  redact:\n  - email\n  - {pattern: '['}\n",
+            "config.yaml:4:15: sessions.redact[1].pattern: '[' is not a regular expression",
+        ),
+        ("sessions:\n  encryption:\n", "config.yaml:2:14: sessions.encryption: does not say"),
+        ("sessions: {audit: 3}\n", "config.yaml:1:19: sessions.audit: 3 is neither true"),
+        (
+            "sessions: {encryption: {key_file: gone}}\n",
+            "config.yaml:1:35: sessions.encryption.key_file: key file /",
+        ),
+    ],
+)
+def test_what_should_guard_the_sessions_and_does_not_is_a_mistake(home, text, said) -> None:
+    (home.path / "config.yaml").write_text(text)
+
+    done = home.kato("sessions", "create", "--session-id", "mine")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: {said}")
+    assert not (home.path / "sessions.db").exists()
+
+
+def test_a_setting_of_the_environment_names_itself(home) -> None:
+    done = home.kato("sessions", "list", env={"SESSION_TTL": "soon"})
+
+    assert (done.code, done.err) == (2, "error: SESSION_TTL: 'soon' is not a number of 0 or more\n")
+
+
+def test_encryption_is_switched_on_turned_and_told(home, store) -> None:
+    store.create("mine", metadata={"m": "my secret"})
+    store.append("mine", [Item(content="my secret")])
+    store.create("old")
+    store.append("old", [Item(content="my secret")])
+    (archive,) = home.kato("sessions", "archive", "old").out.splitlines()
+    store.close()
+    made = home.kato("sessions", "new-key")
+    (home.path / "config.yaml").write_text("sessions: {encryption: {key_file: sessions.key}}\n")
+
+    first = home.kato("sessions", "rewrite")
+    turned = home.kato("sessions", "new-key")
+    second = home.kato("sessions", "rewrite")
+
+    key = home.path / "sessions.key"
+    assert made.err == f"in config.yaml: sessions: {{encryption: {{key_file: {key}}}}}\n"
+    assert first.out == second.out == "1 sessions and 1 archives rewritten\n"
+    assert turned.out.split() == [turned.out.split()[0], str(key)]
+    assert key.stat().st_mode & 0o777 == 0o600
+    written = b"".join(one.read_bytes() for one in home.path.glob("sessions.db*"))
+    assert b"my secret" not in written + gzip.decompress(Path(archive).read_bytes())
+    key.write_text(key.read_text().splitlines()[-1])  # only the newest is needed now
+    assert "my secret" in home.kato("sessions", "history", "mine").out
+    assert home.kato("sessions", "export", "mine").json["items"][0]["content"] == "my secret"
+    assert home.kato("sessions", "restore", "old").out == "old\n"
+    copy = home.kato("sessions", "backup").out.strip()
+    assert b"my secret" not in Path(copy).read_bytes()
+    assert home.kato("sessions", "doctor").code == 0
+
+
+def test_without_its_key_a_session_is_told_and_left_alone(home) -> None:
+    home.kato("sessions", "new-key")
+    (home.path / "config.yaml").write_text("sessions: {encryption: {key_file: sessions.key}}\n")
+    home.kato("sessions", "create", "--session-id", "mine")
+    (home.path / "config.yaml").write_text("")
+
+    shown = home.kato("sessions", "export", "mine")
+    doctor = home.kato("sessions", "doctor", "--fix")
+    rewritten = home.kato("sessions", "rewrite")
+
+    assert shown.code == 2
+    assert "session 'mine' is sealed with key" in shown.err
+    assert "hint: add the key to the key file" in shown.err
+    assert (doctor.code, rewritten.code) == (1, 1)
+    assert "1 sessions or archives are sealed with a key that is not given" in doctor.err
+    assert ids(home) == ["mine"]
+
+
+def test_commands_are_redacted_and_audited_as_the_block_says(home) -> None:
+    (home.path / "config.yaml").write_text("sessions: {redact: [email], audit: log/audit.jsonl}\n")
+    line = {"session_id": "s", "ts": 1, "role": "user", "content": "from ann@example.org"}
+    (home.path / "a.jsonl").write_text(json.dumps(line))
+
+    home.kato("sessions", "rebuild", "--from-logs", str(home.path / "a.jsonl"))
+    told = home.kato("sessions", "history", "s", "--format", "json").json
+
+    assert told["items"][0]["content"] == "from [email]"
+    lines = [json.loads(x) for x in (home.path / "log/audit.jsonl").read_text().splitlines()]
+    assert [x["action"] for x in lines] == ["import", "read", "history"]
+    assert all(x["by"].startswith("command ") for x in lines)

@@ -16,6 +16,7 @@ _STATUS = {
     "session_invalid": 422,
     "store_unavailable": 503,
     "record_corrupt": 500,
+    "session_sealed": 503,
 }
 _WHY = {
     "session_unknown": "no session has this id",

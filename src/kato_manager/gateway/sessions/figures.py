@@ -1,26 +1,14 @@
 """Figures over all sessions of a store, and which of them are alarming."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from kato_sessions.archive import Archive
 from kato_sessions.model import HOUR_MS, Session
-from kato_sessions.store import PAGE_MAX, Store
+from kato_sessions.store import Store
 
 ALARMING_COUNT = 900
 ALARMING_BYTES = 2 << 30
 _MIB = 1 << 20
-
-
-def every(store: Store, **wanted: Any) -> Iterator[Session]:
-    """All sessions, newest first, a page at a time."""
-    cursor = None
-    while True:
-        page = store.list(cursor=cursor, limit=PAGE_MAX, **wanted)
-        yield from page.sessions
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 def figures(store: Store, archive: Archive) -> dict[str, Any]:
@@ -29,7 +17,7 @@ def figures(store: Store, archive: Archive) -> dict[str, Any]:
     count = age_ms = items = queries = errors = 0
     oldest: Session | None = None
     last = 0
-    for one in every(store):
+    for one in store.every():
         count += 1
         age_ms += now - one.created_at
         items += one.counters.items
