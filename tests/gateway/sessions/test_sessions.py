@@ -158,6 +158,50 @@ def test_extending_counts_from_now_on_both_sides(gate) -> None:
     assert 7190 < shown["remaining_ttl"] <= 7200
 
 
+def test_an_extension_is_taken_from_the_body_under_every_name(gate) -> None:
+    session_id = gate.create(node_id="clock")
+    path = f"/sessions/{session_id}/extend"
+
+    said = [
+        gate.json("POST", path, body)["ttl_seconds"]
+        for body in ({"ttl": 20}, {"ttl_seconds": 30}, {"idle_timeout_hours": 0.5}, None)
+    ]
+    refused = gate.ask("POST", path, {"ttl": "soon"})
+
+    assert said == [20, 30, 1800, 3600]
+    assert (refused.status_code, refused.json()["problems"]) == (
+        422,
+        ["ttl: 'soon' is no time of 0 to 315360000"],
+    )
+
+
+def test_a_slash_in_a_name_never_reaches_another_session(gate) -> None:
+    gate.json("POST", "/sessions", {"session_id": "a", "node_id": "slash"})
+
+    answers = [
+        gate.ask(method, path, {"strings": ["x"]})
+        for method, path in (
+            ("GET", "/sessions/a%2Fb"),
+            ("DELETE", "/sessions/a%2Fb"),
+            ("GET", "/sessions/a%2Fexists"),
+            ("GET", "/sessions/a%2Fhistory"),
+            ("PUT", "/sessions/a%2Fconfig"),
+            ("POST", "/sessions/a%2Fb/observe"),
+        )
+    ]
+
+    assert {(one.status_code, one.json()["code"]) for one in answers} == {(404, "session_unknown")}
+    assert answers[-1].json()["session_id"] == "a/b"
+    assert gate.history("a") == []
+
+
+def test_the_sessions_of_a_user_with_a_slash_are_listed(gate) -> None:
+    session_id = gate.create(user_id="org/ann")
+
+    for path in ("/users/org/ann/sessions", "/users/org%2Fann/sessions"):
+        assert [one["session_id"] for one in gate.json("GET", path)["sessions"]] == [session_id]
+
+
 def test_lists_come_in_pages_and_belong_to_users(gate) -> None:
     made = [gate.create(user_id="paula") for _ in range(3)]
 

@@ -42,18 +42,22 @@ class Question:
 
 def new_session(request: Request, body: Json) -> NewSession:
     """Raises `Problem` naming what is wrong."""
-    ttl_s = _seconds(body, "ttl", 1)
-    for name, unit_s in (("ttl_seconds", 1), ("idle_timeout_hours", _HOUR_S)):
-        ttl_s = _seconds(body, name, unit_s) if ttl_s is None else ttl_s
     return NewSession(
         session_id=named_session(request, body),
         node_id=_text(body, "node_id"),
         user_id=_text(body, "user_id"),
         config=_object(body, "config"),
         metadata=_object(body, "metadata") or {},
-        ttl_s=ttl_s or None,
+        ttl_s=ttl_s(body) or None,
         max_life_s=_seconds(body, "max_duration_hours", _HOUR_S) or None,
     )
+
+
+def ttl_s(body: Json) -> int | None:
+    """The TTL under any of its names; None = not said."""
+    names = (("ttl", 1), ("ttl_seconds", 1), ("idle_timeout_hours", _HOUR_S))
+    given = (_seconds(body, name, unit_s) for name, unit_s in names)
+    return next((found for found in given if found is not None), None)
 
 
 def question(request: Request, body: Json, *names: str) -> Question:

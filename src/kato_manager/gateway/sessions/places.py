@@ -14,7 +14,7 @@ from kato_manager.names import closest
 from kato_manager.settings import Settings
 from kato_sessions import config
 from kato_sessions.archive import Archive
-from kato_sessions.connect import open_store
+from kato_sessions.connect import archive_folder, open_store
 from kato_sessions.errors import InvalidSession, SettingInvalid
 from kato_sessions.profile import SERVICE, Profile
 from kato_sessions.protection import Protection
@@ -117,11 +117,5 @@ def _completed(block: Mapping[str, object], home: Path) -> dict[str, object]:
 
 
 def _archive_folder(url: str | None, home: Path) -> Path:
-    """A file store has its archive inside, as its guide says; others beside the home's store."""
-    kind, _, place = (url or "").partition(":")
-    if kind == "files":
-        return Path(place.removeprefix("//")).expanduser() / "archive"
-    if kind == "sqlite":
-        path = Path(place.removeprefix("//")).expanduser()
-        return path.with_name(f"{path.stem}-archive")
-    return home / "sessions-archive"
+    """A store that is named has its archive beside or in it; others are beside the home's store."""
+    return (archive_folder(url) if url else None) or home / "sessions-archive"

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -17,6 +18,7 @@ from kato_sessions.model import DEFAULT_ID, State, checked_id
 from kato_sessions.store import PAGE_MAX
 
 OBSERVATION_BYTES = 64 << 20
+_EXTENSION_S = 3600
 _PASSED_ON = ("content-type", "accept", "x-trace-id", "x-request-id", "x-node-id", "x-test-id")
 _GIVEN_BACK = frozenset({"content-type", "x-trace-id", "x-session-id", "retry-after"})
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -27,7 +29,16 @@ def live_of(request: Request) -> Live:
     return live
 
 
-router = APIRouter(tags=["sessions"], lifespan=opened)
+def _is_one_segment(request: Request) -> None:
+    """No session is called `a/b`: with its slash encoded it would be taken for one called `a`."""
+    if "session_id" not in request.path_params:
+        return
+    named = unquote(request.scope["raw_path"].split(b"?")[0].split(b"/")[2])
+    if named != request.path_params["session_id"]:
+        raise failures.not_found(named)
+
+
+router = APIRouter(tags=["sessions"], lifespan=opened, dependencies=[Depends(_is_one_segment)])
 Here = Annotated[Live, Depends(live_of)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 _CREATE = {"node_id": "my_application", "config": {"recall_threshold": 0.3}, "ttl": 7200}
@@ -53,7 +64,7 @@ async def list_sessions(
     return await _listed(here, user_id=user_id, node_id=node_id, cursor=cursor, limit=limit)
 
 
-@router.get("/users/{user_id}/sessions")
+@router.get("/users/{user_id:path}/sessions")
 async def list_of_user(
     here: Here, user_id: str, cursor: str | None = None, limit: Limit = 100
 ) -> dict[str, Any]:
@@ -158,12 +169,14 @@ for _method in ("PUT", "PATCH", "POST"):
 
 @router.post("/sessions/{session_id}/extend")
 async def extend(
-    here: Here, request: Request, session_id: str, ttl_seconds: int = 3600
+    here: Here, request: Request, session_id: str, ttl_seconds: int | None = None
 ) -> Response:
-    """Give it this many seconds from now on."""
-    if not abs(ttl_seconds) < 1 << 31:
-        raise bodies.invalid(f"ttl_seconds: {ttl_seconds} is too much")
-    return _given(await here.sessions.extend(_checked(request, session_id), ttl_seconds))
+    """Give it this many seconds from now on, said in the query or, as at creation, in the body."""
+    said = bodies.ttl_s(await json_bodies.json_object(request))
+    ttl_s = ttl_seconds if ttl_seconds is not None else said or _EXTENSION_S
+    if not abs(ttl_s) < 1 << 31:
+        raise bodies.invalid(f"ttl_seconds: {ttl_s} is too much")
+    return _given(await here.sessions.extend(_checked(request, session_id), ttl_s))
 
 
 @router.api_route("/sessions/{session_id}/{rest:path}", methods=_METHODS, include_in_schema=False)
