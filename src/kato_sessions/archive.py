@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 from kato_sessions import life
@@ -141,4 +141,6 @@ def _read(path: Path) -> object:
 
 
 def _day(moment_ms: int) -> date:
-    return datetime.fromtimestamp(0, UTC).date() + timedelta(days=moment_ms // 86_400_000)
+    """In UTC; the first day there is for all that would be earlier."""
+    epoch = date(1970, 1, 1)
+    return epoch + max(timedelta(milliseconds=moment_ms), date.min - epoch)

@@ -8,7 +8,16 @@ from typing import Any, Self
 
 from kato_sessions.connect import open_store
 from kato_sessions.errors import SessionNotFound
-from kato_sessions.model import HOUR_MS, Clock, Item, Json, Session, State, now_ms
+from kato_sessions.model import (
+    HOUR_MS,
+    Clock,
+    Item,
+    Json,
+    Session,
+    State,
+    duration_ms,
+    now_ms,
+)
 from kato_sessions.profile import CHAT
 
 DEFAULT_PATH = Path("data/chat/sessions.db")
@@ -125,8 +134,8 @@ class SessionStore:
 
     def expire_old_sessions(self, max_age_hours: float = 24) -> int:
         """End every session idle for that long or past its own deadline; how many."""
+        latest = self.store.clock() - duration_ms("max_age_hours", max_age_hours, HOUR_MS)
         ended = sum(self.store.end(one.id, how="soft") for one in self.store.due(_ALL))
-        latest = self.store.clock() - int(max_age_hours * HOUR_MS)
         idle = [one.id for one in self._every(None, live=True) if one.last_access <= latest]
         return ended + sum(self.expire_session(session_id) for session_id in idle)
 

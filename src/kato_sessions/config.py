@@ -14,6 +14,7 @@ file: both are passed in.
       cleanup_interval_minutes: 60
       max_sessions_per_user: 10
       max_sessions: 0           # 0 = no limit, as above
+      on_limit: evict_oldest_idle    # or reject
       max_items: 0              # kept of each history
       archive_days: 7
       profile: service          # the rest, by name: kato, pulsepal, service or chat
@@ -25,11 +26,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kato_sessions.errors import SettingInvalid
 from kato_sessions.model import DAY_MS, HOUR_MS, SECOND_MS
-from kato_sessions.profile import PROFILES, SERVICE, Profile
+from kato_sessions.profile import PROFILES, SERVICE, OnLimit, Profile
 from kato_sessions.protection import KEYS, Protection, protection_of
 
 _MINUTE_MS = 60 * SECOND_MS
@@ -134,6 +135,12 @@ def _whole(name: str, value: Any) -> int:
     return int(number)
 
 
+def _policy(name: str, value: Any) -> str:
+    if value not in get_args(OnLimit):
+        raise SettingInvalid(name, f"{value!r} is none of {', '.join(get_args(OnLimit))}")
+    return str(value)
+
+
 def _boolean(name: str, value: Any) -> bool:
     word = str(value).lower()
     if word in {"true", "1", "yes", "on"}:
@@ -158,6 +165,7 @@ _BLOCK: dict[str, tuple[str, _Reader]] = {
     "cleanup_interval_minutes": ("cleanup_interval_ms", _duration(_MINUTE_MS)),
     "max_sessions_per_user": ("max_sessions_per_user", _whole),
     "max_sessions": ("max_sessions", _whole),
+    "on_limit": ("on_limit", _policy),
     "max_items": ("max_items", _whole),
     "archive_days": ("archive_keep_ms", _duration(DAY_MS)),
 }

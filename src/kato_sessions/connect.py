@@ -53,6 +53,12 @@ def open_backend(url: str, profile: Profile = SERVICE) -> Backend:
     )
 
 
+def is_there(url: str) -> bool:
+    """Whether a store of files exists already; True for what is not in files."""
+    kind, _, place = url.partition(":")
+    return kind not in {"files", "sqlite"} or _path(place).exists()
+
+
 def archive_folder(url: str) -> Path | None:
     """Where sessions of a store are archived: beside its file, or None for one without files."""
     kind, _, place = url.partition(":")
@@ -60,7 +66,7 @@ def archive_folder(url: str) -> Path | None:
         return _path(place) / "archive"
     if kind == "sqlite":
         path = _path(place)
-        return path.with_name(f"{path.stem}-archive")
+        return path.parent / f"{path.stem}-archive"
     return None
 
 

@@ -225,6 +225,13 @@ def checked_ttl(name: str, value: Any) -> int | None:
     return value
 
 
+def duration_ms(name: str, value: float, unit_ms: int) -> int:
+    """`value` units as ms, 0 or more; raises InvalidSession for what is no time, as NaN."""
+    if not 0 <= value * unit_ms < 1 << 53:
+        raise InvalidSession(f"{name} {value:g}: use a number of 0 or more")
+    return int(value * unit_ms)
+
+
 def slack_of(idle_ttl_ms: int | None, *, exact: bool = False) -> int:
     """How long a touch may be left unwritten: 1 % of the idle time, 0 below 100 s, at most 60 s."""
     if exact or idle_ttl_ms is None or idle_ttl_ms < 100 * SECOND_MS:

@@ -111,11 +111,13 @@ class Store:
 
         `ttl_ms` sets the profile's main clock (sliding, or absolute where nothing extends) and
         None there means "never"; `idle_ttl_ms` and `max_life_ms` set each clock by itself.
-        The id of an expired or deleted session may be used again. Raises SessionExists,
-        SessionLimit (where the profile rejects instead of evicting), InvalidSession.
+        The default session never expires. The id of an expired or deleted session may be used
+        again. Raises SessionExists, SessionLimit (where the profile rejects), InvalidSession.
         """
         idle, most = self._clocks(ttl_ms, idle_ttl_ms, max_life_ms)
         session_id = self.new_id() if session_id is None else checked_id(session_id)
+        if session_id == DEFAULT_ID:
+            idle = most = None
         fresh = life.born(
             session_id,
             self.clock(),
@@ -136,7 +138,7 @@ class Store:
             return self.get(DEFAULT_ID)
         except SessionNotFound:
             try:
-                return self.create(DEFAULT_ID, ttl_ms=None, max_life_ms=None)
+                return self.create(DEFAULT_ID)
             except SessionExists:
                 return self.get(DEFAULT_ID)
 

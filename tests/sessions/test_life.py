@@ -121,6 +121,14 @@ def test_archives_go_after_their_days(make, clock, tmp_path):
     assert (archive.count(), list((tmp_path / "a").iterdir())) == (0, [])
 
 
+def test_archives_may_be_kept_longer_than_dates_reach_back(make, tmp_path):
+    store = filled(make(replace(PULSEPAL, archive_keep_ms=1 << 52)))
+    archive = Archive(tmp_path / "a")
+    archive.put(store, "s")
+
+    assert Janitor(store, archive).sweep().archives_removed == 0
+
+
 def test_an_archiving_profile_needs_an_archive(make):
     with pytest.raises(InvalidSession):
         Janitor(make(PULSEPAL))

@@ -382,9 +382,14 @@ def test_a_block_says_what_guards_the_sessions(tmp_path):
     assert set(from_block({}).protection.options().values()) == {None}
 
 
+def test_a_block_says_what_happens_at_a_limit():
+    assert from_block({"on_limit": "reject"}).profile.on_limit == "reject"
+
+
 @pytest.mark.parametrize(
     ("block", "said"),
     [
+        ({"on_limit": "never"}, "sessions.on_limit: 'never' is none of evict_oldest_idle, reject"),
         ({"redact": None}, "sessions.redact: None is not a list"),
         ({"redact": ["emial"]}, 'sessions.redact[0]: unknown rule, did you mean "email"?'),
         ({"redact": [{"pattern": "("}]}, "sessions.redact[0].pattern: '(' is not a regular"),

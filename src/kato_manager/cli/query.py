@@ -1,6 +1,8 @@
 """`query`: ask the gateway in words; `chat-init`, `chat-history`, `chat-cleanup` of its guide."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,6 +10,7 @@ import typer
 from kato_manager import errors
 from kato_manager.cli import output
 from kato_manager.cli.options import As, Format
+from kato_manager.cli.sessions import told
 from kato_manager.settings import Settings
 
 if TYPE_CHECKING:
@@ -123,7 +126,9 @@ def _keep(session_id: str, text: str, answer: dict[str, Any]) -> None:
         store.add_message(session_id, said)
 
 
-def _chats() -> "SessionStore":
+@contextmanager
+def _chats() -> Iterator["SessionStore"]:
     from kato_sessions.chat import SessionStore
 
-    return SessionStore()
+    with told(), SessionStore() as store:
+        yield store

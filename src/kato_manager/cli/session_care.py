@@ -20,8 +20,6 @@ from kato_manager.settings import Settings
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 _TIMER = "kato-sessions-cleanup"
-_DAY_MS = 86_400_000
-_HOUR_MS = 3_600_000
 
 
 def add_to(group: typer.Typer) -> None:
@@ -134,8 +132,11 @@ def migrate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Over those there.")] = False,
 ) -> None:
     """Copy all sessions from one store to another."""
+    from kato_sessions.connect import is_there
     from kato_sessions.transfer import migrate as copy_all
 
+    if not is_there(source):
+        raise errors.InstanceNotFound(f"there is no store {source}")
     with opened(source) as here, opened(target) as there, counted("copying") as progress:
         done = copy_all(here.store, there.store, overwrite=overwrite, progress=progress)
     output.data(f"{done} sessions copied")
@@ -230,9 +231,10 @@ def counted(text: str) -> Iterator[Callable[[int, int], None]]:
 
 def _sweep(here: Opened, days: float | None, *, dry_run: bool) -> None:
     from kato_sessions.janitor import Janitor
+    from kato_sessions.model import DAY_MS, duration_ms
 
     if days is not None:
-        keep_ms = int(days * _DAY_MS)
+        keep_ms = duration_ms("--days", days, DAY_MS)
         here.store.profile = replace(here.store.profile, archive_keep_ms=keep_ms)
     with output.progress("cleaning up"):
         swept = Janitor(here.store, here.archive).sweep(dry_run=dry_run)
@@ -251,8 +253,9 @@ def _expire_idle(here: Opened, max_age_hours: float, *, dry_run: bool) -> None:
     from contextlib import suppress
 
     from kato_sessions.errors import SessionNotFound
+    from kato_sessions.model import HOUR_MS, duration_ms
 
-    latest = here.store.clock() - int(max_age_hours * _HOUR_MS)
+    latest = here.store.clock() - duration_ms("--max-age-hours", max_age_hours, HOUR_MS)
     idle = [one.id for one in here.store.every() if one.last_access <= latest]
     with counted("ending idle sessions") as progress:
         for done, session_id in enumerate(() if dry_run else idle, 1):

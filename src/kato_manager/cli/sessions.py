@@ -87,7 +87,6 @@ def register(app: typer.Typer) -> None:
 def opened(url: str | None) -> Iterator[Opened]:
     """The store; what goes wrong in it becomes an error with an exit code."""
     from kato_manager.gateway.sessions.places import places_of
-    from kato_sessions.errors import SessionError, SessionNotFound
 
     settings = Settings.load(os.environ)
     places = places_of(settings, os.environ, url)
@@ -96,10 +95,18 @@ def opened(url: str | None) -> Iterator[Opened]:
             "sessions are kept in the memory of the gateway, which no command can read",
             hint="storage_type: sqlite below sessions: in config.yaml, or curl .../sessions",
         )
+    with told(), places.open_store(by=f"command {os.getpid()}") as store:
+        archive = places.open_archive()
+        yield Opened(store=store, archive=archive, places=places, home=settings.home)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong with sessions becomes an error with an exit code."""
+    from kato_sessions.errors import SessionError, SessionNotFound
+
     try:
-        with places.open_store(by=f"command {os.getpid()}") as store:
-            archive = places.open_archive()
-            yield Opened(store=store, archive=archive, places=places, home=settings.home)
+        yield
     except SessionNotFound as error:
         raise errors.InstanceNotFound(str(error), hint=error.hint) from error
     except SessionError as error:

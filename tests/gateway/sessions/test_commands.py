@@ -119,6 +119,27 @@ def test_what_is_idle_too_long_ends(home, store) -> None:
     assert not store.exists("idle")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sessions", "cleanup", "--days", "nan"),
+        ("sessions", "cleanup", "--days", "inf"),
+        ("sessions", "cleanup", "--max-age-hours", "1e300"),
+        ("chat-cleanup", "--max-age-hours", "nan"),
+        ("chat-cleanup", "--max-age-hours", "inf"),
+    ],
+    ids=" ".join,
+)
+def test_a_time_that_is_none_is_refused_and_ends_nothing(home, store, words) -> None:
+    store.create("kept")
+
+    done = home.kato(*words)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith("use a number of 0 or more\n")
+    assert store.exists("kept")
+
+
 def test_removing_all_has_to_be_forced(home, store) -> None:
     store.create("one")
     store.create("two")
@@ -148,6 +169,13 @@ def test_a_store_is_copied_and_moved(home, store, tmp_path) -> None:
     assert ids(home, "--store", files) == ids(home, "--store", f"sqlite:{copy}") == ["one"]
     assert ids(home, "--store", f"sqlite:{tmp_path}/second.db") == ["one"]
     assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_not_there_is_not_copied_from(home, tmp_path) -> None:
+    done = home.kato("sessions", "migrate", "--from", f"sqlite:{tmp_path}/typo.db", "--to", "x:")
+
+    assert (done.code, list(tmp_path.glob("typo*"))) == (3, [])
+    assert home.kato("sessions", "list", "--store", "sqlite:").code == 2
 
 
 def test_figures_warn_when_the_last_cleanup_failed(home, store) -> None:

@@ -172,6 +172,8 @@ def test_the_default_session_is_one_and_never_ends(store, clock):
     first = store.default()
     clock.advance(10**12)
     assert store.default() == first
+    store.delete("default")
+    assert store.create("default").expires_at is None
     assert first.expires_at is None
 
 
