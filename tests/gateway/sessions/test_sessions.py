@@ -158,6 +158,15 @@ def test_extending_counts_from_now_on_both_sides(gate) -> None:
     assert 7190 < shown["remaining_ttl"] <= 7200
 
 
+def test_half_a_surrogate_pair_hides_no_history(gate) -> None:
+    session_id = gate.create(node_id="half")
+    path = f"/sessions/{session_id}"
+    gate.client.post(f"{path}/observe", content=r'{"strings": ["\ud800"]}')
+    gate.json("POST", f"{path}/observe", {"strings": ["x"]})
+
+    assert [one["content"]["strings"] for one in gate.history(session_id)] == [["\ud800"], ["x"]]
+
+
 def test_an_extension_is_taken_from_the_body_under_every_name(gate) -> None:
     session_id = gate.create(node_id="clock")
     path = f"/sessions/{session_id}/extend"

@@ -1,6 +1,7 @@
 """The session API: `/sessions`, `/query`, `/chat`, `/users/{id}/sessions`."""
 
 import asyncio
+import json
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -29,6 +30,13 @@ def live_of(request: Request) -> Live:
     return live
 
 
+class Shown(JSONResponse):
+    """JSON in ASCII: a history may hold what UTF-8 cannot say, as half a surrogate pair."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
 def _is_one_segment(request: Request) -> None:
     """No session is called `a/b`: with its slash encoded it would be taken for one called `a`."""
     if "session_id" not in request.path_params:
@@ -38,7 +46,12 @@ def _is_one_segment(request: Request) -> None:
         raise failures.not_found(named)
 
 
-router = APIRouter(tags=["sessions"], lifespan=opened, dependencies=[Depends(_is_one_segment)])
+router = APIRouter(
+    tags=["sessions"],
+    lifespan=opened,
+    dependencies=[Depends(_is_one_segment)],
+    default_response_class=Shown,
+)
 Here = Annotated[Live, Depends(live_of)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 _CREATE = {"node_id": "my_application", "config": {"recall_threshold": 0.3}, "ttl": 7200}
@@ -155,7 +168,7 @@ async def configure(here: Here, request: Request, session_id: str) -> Response:
         "config": effective,
         "config_rev": session.config_rev,
     }
-    return JSONResponse(answer, headers={"ETag": f'"{session.version}"'})
+    return Shown(answer, headers={"ETag": f'"{session.version}"'})
 
 
 for _method in ("PUT", "PATCH", "POST"):
@@ -251,7 +264,7 @@ def _raw_rest(request: Request) -> str:
 
 def _session(document: dict[str, Any]) -> Response:
     headers = {"X-Session-ID": document["session_id"], "ETag": f'"{document["version"]}"'}
-    return JSONResponse(document, headers=headers)
+    return Shown(document, headers=headers)
 
 
 def _given(answer: Answer) -> Response:
