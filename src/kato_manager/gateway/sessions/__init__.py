@@ -6,6 +6,7 @@ instances   which instances speak sessions, and which of them an owner gets
 calls       HTTP requests to instances
 attached    the session that an instance keeps for one of ours
 service     the operations: create, forward, query, chat, delete
+paths       which session a path names
 bodies      what requests may say, under all its names
 shown       what answers say
 router      the HTTP API

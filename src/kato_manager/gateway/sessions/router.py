@@ -3,19 +3,16 @@
 import asyncio
 import json
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from kato_manager.gateway.api import bodies as json_bodies
 from kato_manager.gateway.api.bodies import described
-from kato_manager.gateway.problems import Problem
-from kato_manager.gateway.sessions import bodies, failures, figures, shown
+from kato_manager.gateway.sessions import bodies, failures, figures, paths, shown
 from kato_manager.gateway.sessions.calls import Answer
 from kato_manager.gateway.sessions.live import Live, opened
-from kato_sessions.errors import InvalidSession
-from kato_sessions.model import DEFAULT_ID, State, checked_id
+from kato_sessions.model import State
 from kato_sessions.store import PAGE_MAX
 
 OBSERVATION_BYTES = 64 << 20
@@ -37,19 +34,10 @@ class Shown(JSONResponse):
         return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _is_one_segment(request: Request) -> None:
-    """No session is called `a/b`: with its slash encoded it would be taken for one called `a`."""
-    if "session_id" not in request.path_params:
-        return
-    named = unquote(request.scope["raw_path"].split(b"?")[0].split(b"/")[2])
-    if named != request.path_params["session_id"]:
-        raise failures.not_found(named)
-
-
 router = APIRouter(
     tags=["sessions"],
     lifespan=opened,
-    dependencies=[Depends(_is_one_segment)],
+    dependencies=[Depends(paths.one_segment)],
     default_response_class=Shown,
 )
 Here = Annotated[Live, Depends(live_of)]
@@ -118,20 +106,20 @@ async def cleanup(here: Here, *, dry_run: bool = False) -> dict[str, Any]:
 @router.get("/sessions/{session_id}")
 async def info(here: Here, request: Request, session_id: str) -> Response:
     """A session with its TTL; asking does not extend it."""
-    return _session(await here.sessions.info(_checked(request, session_id)))
+    return _session(await here.sessions.info(paths.checked(request, session_id)))
 
 
 @router.delete("/sessions/{session_id}")
 async def delete(here: Here, request: Request, session_id: str) -> dict[str, str]:
     """End it; learned patterns stay."""
-    await here.sessions.delete(_checked(request, session_id))
+    await here.sessions.delete(paths.checked(request, session_id))
     return {"status": "deleted", "session_id": session_id}
 
 
 @router.get("/sessions/{session_id}/exists")
 async def exists(here: Here, session_id: str) -> dict[str, Any]:
     """Always 200; does not extend it."""
-    found = await here.sessions.store.peek(session_id) if _is_id(session_id) else None
+    found = await here.sessions.store.peek(session_id) if paths.is_id(session_id) else None
     return {
         "exists": found is not None and found.state is State.ACTIVE,
         "expired": found is not None and found.state in {State.EXPIRED, State.ARCHIVED},
@@ -148,7 +136,7 @@ async def history(
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """What was asked and answered, in order; without bounds the newest."""
-    found = await here.sessions.store.peek(session_id) if _is_id(session_id) else None
+    found = await here.sessions.store.peek(session_id) if paths.is_id(session_id) else None
     if found is None or found.state is State.DELETED:
         raise failures.not_found(session_id, "session_deleted" if found else "session_unknown")
     items = await here.sessions.store.items(session_id, after=after, before=before, limit=limit)
@@ -159,7 +147,7 @@ async def configure(here: Here, request: Request, session_id: str) -> Response:
     """Merge settings, wrapped in `config` or flat; answers the effective ones."""
     changes = bodies.config_changes(await json_bodies.json_object(request))
     effective, session = await here.sessions.configure(
-        _checked(request, session_id), changes, _expected(request)
+        paths.checked(request, session_id), changes, paths.expected_version(request)
     )
     answer = {
         "status": "okay",
@@ -189,7 +177,7 @@ async def extend(
     ttl_s = ttl_seconds if ttl_seconds is not None else said or _EXTENSION_S
     if not abs(ttl_s) < 1 << 31:
         raise bodies.invalid(f"ttl_seconds: {ttl_s} is too much")
-    return _given(await here.sessions.extend(_checked(request, session_id), ttl_s))
+    return _given(await here.sessions.extend(paths.checked(request, session_id), ttl_s))
 
 
 @router.api_route("/sessions/{session_id}/{rest:path}", methods=_METHODS, include_in_schema=False)
@@ -199,8 +187,8 @@ async def forward(here: Here, request: Request, session_id: str, rest: str) -> R
         return RedirectResponse(f"/sessions/{session_id}", 307)
     body = await json_bodies.read(request, OBSERVATION_BYTES)
     headers = tuple((name, request.headers[name]) for name in _PASSED_ON if name in request.headers)
-    target = _raw_rest(request)
-    session_id = _checked(request, session_id)
+    target = paths.raw_rest(request)
+    session_id = paths.checked(request, session_id)
     return _given(await here.sessions.forward(session_id, request.method, target, body, headers))
 
 
@@ -226,40 +214,6 @@ async def _listed(here: Live, **wanted: Any) -> dict[str, Any]:
         "count": len(page.sessions),
         "next_cursor": page.cursor,
     }
-
-
-def _checked(request: Request, session_id: str) -> str:
-    """The id of the path; 404 for what no session can be called, 400 if a header contradicts."""
-    if not _is_id(session_id):
-        raise failures.not_found(session_id)
-    bodies.named_session(request, {}, session_id)
-    return session_id
-
-
-def _is_id(session_id: str) -> bool:
-    try:
-        checked_id(session_id)
-    except InvalidSession:
-        return session_id == DEFAULT_ID
-    return True
-
-
-def _expected(request: Request) -> int | None:
-    """The version that `If-Match` names."""
-    given = request.headers.get("if-match", "*").strip().removeprefix("W/").strip('"')
-    if given == "*":
-        return None
-    if not (given.isascii() and given.isdigit()):
-        raise Problem(status=400, code="bad_request", detail=f"If-Match: {given!r} is no version")
-    return int(given)
-
-
-def _raw_rest(request: Request) -> str:
-    """What stands behind the session in the path, as it was sent, with the query."""
-    raw: bytes = request.scope["raw_path"]
-    rest = raw.split(b"?")[0].split(b"/", 3)[3].decode("latin-1")
-    query_string = request.scope["query_string"].decode("latin-1")
-    return f"{rest}?{query_string}" if query_string else rest
 
 
 def _session(document: dict[str, Any]) -> Response:
