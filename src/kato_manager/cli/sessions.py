@@ -59,7 +59,7 @@ class Opened:
 
 
 def register(app: typer.Typer) -> None:
-    from kato_manager.cli import session_care, session_keys
+    from kato_manager.cli import session_bindings, session_care, session_keys, session_stores
 
     group = typer.Typer(
         help="Sessions: list, show, move, archive, clean up.",
@@ -74,12 +74,11 @@ def register(app: typer.Typer) -> None:
         "delete": delete,
         "export": export,
         "import": import_,
-        "bind": bind,
     }
     for name, command in commands.items():
         group.command(name)(command)
-    session_care.add_to(group)
-    session_keys.add_to(group)
+    for one in (session_bindings, session_care, session_stores, session_keys):
+        one.add_to(group)
     app.add_typer(group, name="sessions")
 
 
@@ -248,39 +247,3 @@ def import_(
         raise errors.ConfigError(f"{file}: no JSON: {error}") from error
     with opened(store) as here:
         output.data(import_session(here.store, document, overwrite=overwrite).id)
-
-
-def bind(
-    context: typer.Context,
-    node_id: Annotated[str | None, typer.Argument(metavar="[NODE]", help="A node_id.")] = None,
-    instance: Annotated[str | None, typer.Argument(metavar="[ID]", help="An instance.")] = None,
-    *,
-    format_: As = Format.table,
-) -> None:
-    """Bind a node to an instance, or list bindings.
-
-    Its sessions go there from now on. What the node has learned stays where it was: the new
-    instance has a memory of its own.
-    """
-    from kato_manager.gateway.sessions import shown
-    from kato_manager.gateway.sessions.bindings import Bindings
-    from kato_manager.gateway.sessions.places import places_of
-    from kato_manager.registry import Registry
-    from kato_manager.selection import select
-
-    settings = Settings.load(os.environ)
-    bindings = Bindings(places_of(settings, os.environ).bindings)
-    context.call_on_close(bindings.close)
-    if node_id is not None and instance is not None:
-        chosen = select(Registry(settings.home).read(), [instance])[0]
-        before = bindings.bind(node_id, chosen.id)
-        was = f"  (was {before.instance})" if before else ""
-        output.data(f"{node_id}  {chosen.id}{was}")
-        return
-    found = [one for one in bindings.all() if node_id in {None, one.node_id}]
-    rows = [(one.node_id, one.instance, one.how, shown.iso(one.bound_at)) for one in found]
-    if format_ is Format.json:
-        keys = ("node_id", "instance", "how", "bound_at")
-        output.document("bindings", [dict(zip(keys, row, strict=True)) for row in rows])
-    else:
-        output.table(("NODE", "INSTANCE", "HOW", "SINCE"), rows)
