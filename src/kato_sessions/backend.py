@@ -57,6 +57,16 @@ class Full:
     user_id: str | None
 
 
+def full(count: Callable[[Filter], int], session: Session, limits: Limits) -> Full | None:
+    """The limit that one more session reaches; call where nobody can insert in between."""
+    mine = Filter(live_at=limits.now, user_id=session.user_id)
+    if limits.per_user and count(mine) >= limits.per_user:
+        return Full(user_id=session.user_id)
+    if limits.in_all and count(Filter(live_at=limits.now)) >= limits.in_all:
+        return Full(user_id=None)
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A whole session: what export, import, archive and migration move."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from kato_sessions import life
-from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write
+from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write, full
 from kato_sessions.documents import (
     append_line,
     document_head,
@@ -70,8 +70,8 @@ class FilesBackend:
             write = change(self._find(session_id))
             if write is None:
                 raise StoreUnavailable(f"nothing to insert for {session_id!r}")
-            if full := self._full(write.session, limits):
-                return full
+            if reached := full(self.count, write.session, limits):
+                return reached
             return self._apply(write)
 
     def update(self, session_id: str, change: Change) -> Session | None:
@@ -416,14 +416,6 @@ class FilesBackend:
 
     def _path(self, session_id: str, suffix: str) -> Path:
         return self.active / f"session_{file_name(session_id)}{suffix}"
-
-    def _full(self, session: Session, limits: Limits) -> Full | None:
-        mine = Filter(live_at=limits.now, user_id=session.user_id)
-        if limits.per_user and self.count(mine) >= limits.per_user:
-            return Full(user_id=session.user_id)
-        if limits.in_all and self.count(Filter(live_at=limits.now)) >= limits.in_all:
-            return Full(user_id=None)
-        return None
 
 
 def _history(path: Path) -> list[Item]:

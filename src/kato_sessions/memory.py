@@ -8,7 +8,17 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write, matches
+from kato_sessions.backend import (
+    Change,
+    Filter,
+    Full,
+    Limits,
+    Position,
+    Record,
+    Write,
+    full,
+    matches,
+)
 from kato_sessions.model import Item, Session, dumps, plain
 
 
@@ -65,8 +75,8 @@ class MemoryBackend:
             write = change(self.read(session_id))
             if write is None:
                 raise AssertionError(session_id)
-            if full := self._full(write.session, limits):
-                return full
+            if reached := full(self.count, write.session, limits):
+                return reached
             return self._apply(session_id, write)
 
     def update(self, session_id: str, change: Change) -> Session | None:
@@ -179,15 +189,6 @@ class MemoryBackend:
 
     def close(self) -> None:
         """Keep all: the store lives as long as the process."""
-
-    def _full(self, session: Session, limits: Limits) -> Full | None:
-        everyone = Filter(live_at=limits.now)
-        mine = Filter(live_at=limits.now, user_id=session.user_id)
-        if limits.per_user and self.count(mine) >= limits.per_user:
-            return Full(user_id=session.user_id)
-        if limits.in_all and self.count(everyone) >= limits.in_all:
-            return Full(user_id=None)
-        return None
 
     def _apply(self, session_id: str, write: Write) -> Session:
         kept = self._kept.get(session_id) or _Kept(write.session)

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from kato_sessions.backend import (
     Position,
     Record,
     Write,
+    full,
     parsed_items,
     parsed_session,
     readable_session,
@@ -65,8 +67,8 @@ class SqliteBackend:
             write = change(_read(db, session_id))
             if write is None:
                 raise InvalidSession(f"nothing to insert for {session_id!r}")
-            if full := _full(db, write.session, limits):
-                return full
+            if reached := full(partial(_count, db), write.session, limits):
+                return reached
             _apply(db, write)
             return write.session
 
@@ -391,15 +393,6 @@ def _count(db: sqlite3.Connection, wanted: Filter) -> int:
     where, values = _where(wanted)
     query = f"SELECT count(*) FROM sessions WHERE {where}"  # noqa: S608 - our own words
     return int(db.execute(query, values).fetchone()[0])
-
-
-def _full(db: sqlite3.Connection, session: Session, limits: Limits) -> Full | None:
-    mine = Filter(live_at=limits.now, user_id=session.user_id)
-    if limits.per_user and _count(db, mine) >= limits.per_user:
-        return Full(user_id=session.user_id)
-    if limits.in_all and _count(db, Filter(live_at=limits.now)) >= limits.in_all:
-        return Full(user_id=None)
-    return None
 
 
 def _apply(db: sqlite3.Connection, write: Write) -> None:
