@@ -265,7 +265,7 @@ def test_with_a_cipher_nothing_said_is_readable_in_the_store(make):
 
 
 def _break_sqlite(store):
-    with store.backend._writing() as db:
+    with store.backend.connections.writing() as db:
         db.execute("UPDATE sessions SET doc = '{torn' WHERE id = 'bad'")
 
 
@@ -300,7 +300,7 @@ def test_a_corrupt_record_is_set_aside_and_hides_no_other(kind, url_of, clock):
 
 
 def _break_item_sqlite(store):
-    with store.backend._writing() as db:
+    with store.backend.connections.writing() as db:
         db.execute("UPDATE items SET doc = '{torn' WHERE seq = 2")
 
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from kato_sessions.connect import open_store
+from kato_sessions.errors import StoreUnavailable
 from kato_sessions.model import Item
 from kato_sessions.profile import KATO
 
@@ -154,3 +155,19 @@ def test_a_store_goes_on_after_a_fork(kind, url_of):
     assert child.exitcode == 0
     assert sorted(item.content for item in store.items("s")) == ["child", "parent"]
     store.close()
+
+
+def test_a_full_disk_is_told_and_the_next_write_goes_on(tmp_path):
+    with open_store(f"sqlite:{tmp_path}/a.db") as store:
+        store.create("s")
+        with store.backend.connections.writing() as db:
+            pages = db.execute("PRAGMA page_count").fetchone()[0]
+            db.execute(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(StoreUnavailable, match="full"):
+            store.append("s", [Item(content="x" * 1_000_000)])
+        with store.backend.connections.writing() as db:
+            db.execute("PRAGMA max_page_count = 1000000")
+
+        store.append("s", [Item(content="then")])
+
+        assert [item.content for item in store.items("s")] == ["then"]
