@@ -30,11 +30,12 @@ _HOMES = {
     ),
     "kato_sessions.janitor": ("Janitor", "Swept"),
     "kato_sessions.model": ("Affinity", "Counters", "Item", "Session", "State"),
+    "kato_sessions.paging": ("Page",),
     "kato_sessions.profile": ("CHAT", "KATO", "PROFILES", "PULSEPAL", "SERVICE", "Profile"),
     "kato_sessions.pulsepal": ("ConversationContext", "SessionManager", "Settings"),
     "kato_sessions.rebuild": ("rebuild_sessions",),
     "kato_sessions.resolve": ("resolve_session",),
-    "kato_sessions.store": ("Page", "Store"),
+    "kato_sessions.store": ("Store",),
     "kato_sessions.transfer": ("export_session", "import_session", "migrate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -5,9 +5,10 @@ from pathlib import Path
 from kato_sessions.backend import Backend
 from kato_sessions.cipher import Cipher
 from kato_sessions.errors import InvalidSession
+from kato_sessions.guard import Redact
 from kato_sessions.model import DAY_MS, Clock, now_ms
 from kato_sessions.profile import SERVICE, Profile
-from kato_sessions.store import Audit, Redact, Store
+from kato_sessions.store import Audit, Store
 
 
 def open_store(

@@ -1,27 +1,24 @@
 """The contract of a session store: every rule of sessions, over any backend that keeps records."""
 
-import base64
-import binascii
-import json
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, cast
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 from kato_sessions import life
-from kato_sessions.backend import Backend, Filter, Full, Limits, Position, Record, Write
-from kato_sessions.cipher import Cipher, key_of
+from kato_sessions.backend import Backend, Filter, Full, Limits, Record, Write
+from kato_sessions.cipher import Cipher
 from kato_sessions.errors import (
     InvalidSession,
     RecordCorrupt,
     SessionExists,
     SessionLimit,
     SessionNotFound,
-    SessionSealed,
     VersionConflict,
 )
+from kato_sessions.guard import Guard, Redact, checked_object, open_session
 from kato_sessions.model import (
     DEFAULT_ID,
     Affinity,
@@ -34,26 +31,16 @@ from kato_sessions.model import (
     checked_name,
     checked_ttl,
     now_ms,
-    plain,
     touched,
 )
+from kato_sessions.paging import Page, page_of, position_of
 from kato_sessions.profile import Profile
-from kato_sessions.sealed import SealedBackend, opened_record, sealed_record
 
 _EVICTIONS_PER_CREATE = 100
 PAGE_MAX = 1000
 _ALL = 1 << 53
 FROM_PROFILE = -1
-Redact = Callable[[Item], Item]
 Audit = Callable[[int, str, str, Json], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Some sessions, newest first, and where the next page starts (None = that was the last)."""
-
-    sessions: tuple[Session, ...]
-    cursor: str | None
 
 
 class Store:
@@ -76,12 +63,11 @@ class Store:
         audit: Audit | None = None,
         cipher: Cipher | None = None,
     ) -> None:
-        self.backend = _behind(backend, cipher)
+        self.guard = Guard(redact, cipher)
+        self.backend = self.guard.before(backend)
         self.profile = profile
         self.clock = clock
-        self._redact = redact
         self._audit = audit
-        self._cipher = cipher
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +112,9 @@ class Store:
             idle_ttl_ms=idle,
             max_life_ms=most,
             exact=self.profile.exact_touch,
-            config=_object("config", config),
-            metadata=self._clean("metadata", metadata),
-            context=self._clean("context", context),
+            config=checked_object("config", config),
+            metadata=self.guard.clean("metadata", metadata),
+            context=self.guard.clean("context", context),
         )
         return self._insert(fresh)
 
@@ -179,14 +165,11 @@ class Store:
         if not 0 < limit <= PAGE_MAX:
             raise InvalidSession(f"limit {limit}: use 1 to {PAGE_MAX}")
         wanted = self._filter(user_id, node_id, live=live)
-        after = _position(cursor) if cursor else None
+        after = position_of(cursor) if cursor else None
         sessions = self.backend.page(wanted, after=after, limit=limit + 1)
-        more = len(sessions) > limit
-        self._note("list", "", user_id=user_id, node_id=node_id, found=min(limit, len(sessions)))
-        return Page(
-            sessions=tuple(sessions[:limit]),
-            cursor=_cursor(sessions[limit - 1]) if more else None,
-        )
+        page = page_of(sessions, limit)
+        self._note("list", "", user_id=user_id, node_id=node_id, found=len(page.sessions))
+        return page
 
     def every(
         self, *, user_id: str | None = None, node_id: str | None = None, live: bool = True
@@ -223,10 +206,10 @@ class Store:
         A key (also an item's own) that was used before in this session writes nothing and gives
         the items of then. `patch` merges into the session in the same write, as `patch()` does.
         """
-        checked = [self._prepared(item) for item in items]
+        checked = [self.guard.prepared(item) for item in items]
         own = (item.idempotency_key for item in checked)
         key = checked_name("idempotency_key", idempotency_key or next(filter(None, own), None))
-        clean = self._checked_patch(patch or {})
+        clean = self.guard.checked_patch(patch or {})
         stored: tuple[Item, ...] = ()
 
         def change(found: Session | None) -> Write | None:
@@ -270,7 +253,7 @@ class Store:
             session_id, after=after, before=before, limit=size, newest=newest
         )
         self._note("history", session_id, items=len(found))
-        return self._open_items(found)
+        return self.guard.readable(found)
 
     # Changing
 
@@ -287,7 +270,7 @@ class Store:
         Merging follows RFC 7396: objects merge, null removes. `replace_values` sets the given
         ones whole. Raises VersionConflict, with both versions, if `expected_version` is not it.
         """
-        clean = self._checked_patch(merge)
+        clean = self.guard.checked_patch(merge)
 
         def change(found: Session | None) -> Write:
             session = self._live(session_id, found)
@@ -432,20 +415,17 @@ class Store:
         self._recorded(session_id, record.session if record else None)
         if record is None:
             raise SessionNotFound(session_id)
-        self._open_items(record.items)
+        self.guard.readable(record.items)
         self._note("export", session_id)
-        return self.opened(record)
+        return self.guard.opened(record)
 
     def at_rest(self, record: Record) -> Record:
         """As it may lie about outside the store: redacted, and sealed where the store seals."""
-        record = self._cleaned(record)
-        return sealed_record(record, self._cipher) if self._cipher else record
+        return self.guard.at_rest(record)
 
     def opened(self, record: Record) -> Record:
         """The opposite of `at_rest`; raises SessionSealed without the key."""
-        if record.session.sealed and self._cipher:
-            return opened_record(record, self._cipher)
-        return replace(record, session=_open(record.session))
+        return self.guard.opened(record)
 
     def rewrite(self, session_id: str) -> bool:
         """Write it as it is under the present redaction and key; False if it holds nothing."""
@@ -453,7 +433,7 @@ class Store:
         def change(found: Session | None) -> Write | None:
             if found is None or found.state in {State.ARCHIVED, State.DELETED}:
                 return None
-            record = self._cleaned(self._whole(_open(found)))
+            record = self.guard.cleaned(self._whole(open_session(found)))
             return _written_whole(record)
 
         found = self.backend.update(session_id, change)
@@ -465,7 +445,7 @@ class Store:
     def put_record(self, record: Record, *, overwrite: bool = False) -> Session:
         """Store a record exactly as it is; raises SessionExists over a live one."""
         session_id = checked_id(record.session.id)
-        record = self._cleaned(self.opened(record))
+        record = self.guard.cleaned(self.guard.opened(record))
 
         def change(found: Session | None) -> Write:
             if not overwrite and found and found.is_live(self.clock()):
@@ -569,50 +549,15 @@ class Store:
         session = replace(session, last_write=max(self.clock(), session.last_write))
         return life.patched(session, patch, replace_values=replace_values) if patch else session
 
-    def _prepared(self, item: Item) -> Item:
-        item = replace(item, content=plain(item.content), data=_object("data", item.data))
-        return self._redact(item) if self._redact else item
-
-    def _clean(self, name: str, value: Mapping[str, Any] | None) -> Json:
-        """Context or metadata as JSON, redacted as the data of an item."""
-        checked = _object(name, value)
-        return self._redact(Item(kind=name, data=checked)).data if self._redact else checked
-
-    def _cleaned(self, record: Record) -> Record:
-        if self._redact is None:
-            return record
-        session = replace(
-            record.session,
-            context=self._clean("context", record.session.context),
-            metadata=self._clean("metadata", record.session.metadata),
-        )
-        return replace(record, session=session, items=tuple(map(self._redact, record.items)))
-
-    def _checked_patch(self, merge: Mapping[str, Any]) -> Json:
-        unknown = set(merge) - set(life.PATCHABLE)
-        if unknown:
-            raise InvalidSession(f"cannot patch {sorted(unknown)}: use {', '.join(life.PATCHABLE)}")
-        for name, value in merge.items():
-            if not isinstance(value, Mapping):
-                raise InvalidSession(f"{name} must be an object, not {type(value).__name__}")
-        return {
-            name: _object(name, value) if name == "config" else self._clean(name, value)
-            for name, value in merge.items()
-        }
-
     def _whole(self, session: Session) -> Record:
         """All of a session, asked for inside a change of it."""
         found = self.backend.read_with_workspace(session.id)
         items = self.backend.items(session.id, after=0, before=None, limit=_ALL, newest=False)
-        self._open_items(items)
-        return Record(session=session, items=tuple(items), workspace=found[1] if found else "")
-
-    def _open_items(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items; raises SessionSealed if one is sealed and there is no cipher."""
-        sealed = None if self._cipher else next(filter(key_of, items), None)
-        if sealed:
-            raise SessionSealed(sealed.session_id, key=key_of(sealed))
-        return items
+        return Record(
+            session=session,
+            items=tuple(self.guard.readable(items)),
+            workspace=found[1] if found else "",
+        )
 
     def _live(self, session_id: str, session: Session | None) -> Session:
         if session is None:
@@ -620,7 +565,7 @@ class Store:
         now = self.clock()
         if not session.is_live(now):
             raise SessionNotFound(session_id, code=f"session_{session.state_at(now)}")
-        return _open(session)
+        return open_session(session)
 
     def _recorded(self, session_id: str, session: Session | None) -> Session:
         if session is None:
@@ -653,25 +598,6 @@ class Store:
             self._audit(self.clock(), action, session_id, facts)
 
 
-def _object(name: str, value: Mapping[str, Any] | None) -> Json:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidSession(f"{name} must be an object, not {type(value).__name__}")
-    result: Json = plain(value)
-    return result
-
-
-def _behind(backend: Backend, cipher: Cipher | None) -> Backend:
-    return cast("Backend", SealedBackend(backend, cipher)) if cipher else backend
-
-
-def _open(session: Session) -> Session:
-    if session.sealed:
-        raise SessionSealed(session.id, key=session.sealed)
-    return session
-
-
 def _written_whole(record: Record) -> Write:
     return Write(
         session=record.session, items=record.items, keep_items=0, workspace=record.workspace
@@ -681,16 +607,3 @@ def _written_whole(record: Record) -> Write:
 def _expect(session_id: str, expected: int | None, actual: int) -> None:
     if expected is not None and expected != actual:
         raise VersionConflict(session_id, expected=expected, actual=actual)
-
-
-def _cursor(session: Session) -> str:
-    text = json.dumps([session.created_at, session.id])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _position(cursor: str) -> Position:
-    try:
-        created_at, session_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return int(created_at), str(session_id)
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise InvalidSession(f"cursor {cursor!r} is not one that a list gave") from error
