@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kato_sessions.errors import RecordCorrupt
 from kato_sessions.model import Item, Session, dumps
 
 _SAFE = re.compile(r"(?!b32-)[a-z0-9_][a-z0-9_-]*")
@@ -120,3 +121,31 @@ def what_is_broken(path: Path) -> str | None:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def newest_of(path: Path) -> Session:
+    """The newest record of a session, without reading its items; raises RecordCorrupt."""
+    line = last_line(path.with_suffix(".jsonl"))
+    try:
+        head = json.loads(line)["session"] if line else document_head(path)
+        return Session.from_json(head)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def history_of(path: Path) -> list[Item]:
+    """The items of a document and of what its journal adds; raises RecordCorrupt."""
+    try:
+        items = items_of(json.loads(path.read_bytes()))
+        last = items[-1].seq if items else 0
+        keep = None
+        for line in journal_lines(path.with_suffix(".jsonl")):
+            items += [item for item in items_of(line) if item.seq > last]
+            keep = line.get("keep", keep)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+    return items[-keep:] if keep else items
+
+
+def _unreadable(path: Path, error: Exception) -> RecordCorrupt:
+    return RecordCorrupt(f"{path} cannot be read: {error}", hint="kato sessions doctor --fix")

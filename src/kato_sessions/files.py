@@ -16,7 +16,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -26,21 +26,20 @@ from kato_sessions import life
 from kato_sessions.backend import Change, Filter, Full, Limits, Position, Record, Write, full
 from kato_sessions.documents import (
     append_line,
-    document_head,
     document_of,
     file_name,
+    history_of,
     items_of,
-    journal_lines,
-    last_line,
+    newest_of,
     what_is_broken,
     write_atomically,
 )
 from kato_sessions.errors import RecordCorrupt, StoreUnavailable
 from kato_sessions.gate import Gate
+from kato_sessions.index import GONE, Index, entry_matches
 from kato_sessions.model import Item, Json, Session, State, dumps
 
 _FOLD_BYTES = 1 << 20
-_GONE = {State.DELETED, State.ARCHIVED}
 
 
 class FilesBackend:
@@ -54,8 +53,7 @@ class FilesBackend:
         self._depth = 0
         self._lock_file = -1
         self._pid = 0
-        self._index: dict[str, Json] = {}
-        self._index_seen: tuple[int, ...] = ()
+        self._index = Index(root / "metadata.json", self._recorded)
         self._scanned: int = -1
         self._journals: set[str] = set()
         try:
@@ -85,8 +83,7 @@ class FilesBackend:
             found = self._find(session_id)
             if found is None or found.due_at != due_at:
                 return False
-            del self._index[session_id]
-            self._write_index()
+            self._index.leave([session_id])
             self._unlink(session_id)
             return True
 
@@ -152,14 +149,14 @@ class FilesBackend:
             self._positions(Filter())
             due = [
                 (entry["due_at"], session_id)
-                for session_id, entry in self._entries().items()
+                for session_id, entry in self._index.entries().items()
                 if entry["due_at"] is not None and entry["due_at"] <= now
             ]
         return [session_id for _, session_id in sorted(due)[:limit]]
 
     def oldest_idle(self, wanted: Filter) -> str | None:
         with self._locked(fcntl.LOCK_SH):
-            entries = self._entries()
+            entries = self._index.entries()
             idle = [
                 (entries[session_id]["last_access"], session_id)
                 for _, session_id in self._positions(wanted)
@@ -230,48 +227,18 @@ class FilesBackend:
         self._lock_file = -1
         self._journals = set()
 
-    def _entries(self) -> dict[str, Json]:
-        path = self.root / "metadata.json"
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            self._index, self._index_seen = self._rebuilt(), ()
-            return self._index
-        seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        if seen != self._index_seen:
-            try:
-                self._index = json.loads(path.read_bytes())["sessions"]
-            except (ValueError, KeyError, TypeError):
-                self._index = self._rebuilt()
-            self._index_seen = seen
-        return self._index
-
-    def _rebuilt(self) -> dict[str, Json]:
-        found = {}
+    def _recorded(self) -> Iterator[Session]:
+        """What the documents say, for an index that is lost."""
         for path in self.active.glob("*.json"):
             if not what_is_broken(path):
-                session = self._head_of(path)
-                found[session.id] = _entry(session)
-        return found
-
-    def _write_index(self) -> None:
-        path = self.root / "metadata.json"
-        write_atomically(path, dumps({"schema": 1, "sessions": self._index}).encode())
-        stat = path.stat()
-        self._index_seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-
-    def _enter(self, session: Session) -> None:
-        entry = _entry(session)
-        if self._entries().get(session.id) != entry or not self._index_seen:
-            self._index[session.id] = entry
-            self._write_index()
+                yield newest_of(path)
 
     def _positions(self, wanted: Filter) -> list[Position]:
         self._take_in_strays()
         return [
             (entry["created_at"], session_id)
-            for session_id, entry in self._entries().items()
-            if _entry_matches(wanted, entry)
+            for session_id, entry in self._index.entries().items()
+            if entry_matches(wanted, entry)
         ]
 
     def _take_in_strays(self) -> None:
@@ -281,7 +248,7 @@ class FilesBackend:
             return
         known = {
             f"session_{file_name(found)}.json"
-            for found, e in self._entries().items()
+            for found, e in self._index.entries().items()
             if "record" not in e
         }
         for path in sorted(self.active.glob("*.json")):
@@ -293,8 +260,8 @@ class FilesBackend:
         fcntl.flock(self._lock_file, fcntl.LOCK_EX)  # a reader came upon it
         if not path.exists():
             return
-        session = self._head_of(path)
-        here = self._entries().get(session.id)
+        session = newest_of(path)
+        here = self._index.entries().get(session.id)
         if here and State(here["state"]) is State.DELETED:
             return
         put_at = int(path.stat().st_mtime * 1000)
@@ -303,21 +270,21 @@ class FilesBackend:
         items = items_of(json.loads(path.read_bytes()))
         path.unlink()
         self._write_document(session, items)
-        self._enter(session)
+        self._index.enter(session)
 
     # Documents
 
     def _find(self, session_id: str) -> Session | None:
-        entry = self._entries().get(session_id)
+        entry = self._index.entries().get(session_id)
         path = self._path(session_id, ".json")
         if path.exists() and (entry is None or entry["state"] == State.ARCHIVED):
             self._take_in(path)
-            entry = self._entries().get(session_id)
+            entry = self._index.entries().get(session_id)
         if entry is None:
             return None
         if "record" in entry:
             return Session.from_json(entry["record"])
-        return self._head_of(path) if path.exists() else None
+        return newest_of(path) if path.exists() else None
 
     def _readable(self, session_id: str) -> Session | None:
         """As `_find`; a corrupt one is None, so that it hides no other."""
@@ -326,29 +293,15 @@ class FilesBackend:
         except RecordCorrupt:
             return None
 
-    def _head_of(self, path: Path) -> Session:
-        """The newest record of a session without reading its items."""
-        line = last_line(path.with_suffix(".jsonl"))
-        try:
-            head = json.loads(line)["session"] if line else document_head(path)
-            return Session.from_json(head)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _unreadable(path, error) from error
-
     def _items(self, session_id: str) -> list[Item]:
         path = self._path(session_id, ".json")
-        if not path.exists():
-            return []
-        try:
-            return _history(path)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise _unreadable(path, error) from error
+        return history_of(path) if path.exists() else []
 
     def _apply(self, write: Write) -> Session:
         session = write.session
         path = self._path(session.id, ".json")
-        if session.state in _GONE:
-            self._enter(session)
+        if session.state in GONE:
+            self._index.enter(session)
             self._unlink(session.id)
             return session
         if write.workspace is not None:
@@ -357,7 +310,7 @@ class FilesBackend:
             self._write_document(session, write.items)
         else:
             self._append(session, write)
-        self._enter(session)
+        self._index.enter(session)
         return session
 
     def _append(self, session: Session, write: Write) -> None:
@@ -376,7 +329,7 @@ class FilesBackend:
         path = self._path(session_id, ".json")
         if not path.exists() or not path.with_suffix(".jsonl").exists():
             return
-        session, items = self._head_of(path), self._items(session_id)
+        session, items = newest_of(path), self._items(session_id)
         write_atomically(path, document_of(session, items))
         path.with_suffix(".jsonl").unlink()
 
@@ -408,52 +361,10 @@ class FilesBackend:
         for broken in (path, path.with_suffix(".jsonl")):
             if broken.exists():
                 broken.replace(target / broken.name)
-        self._entries()
-        names = [found for found in self._index if f"session_{file_name(found)}.json" == path.name]
-        for found in names:
-            del self._index[found]
-        self._write_index()
+        known = self._index.entries()
+        self._index.leave(
+            [found for found in known if f"session_{file_name(found)}.json" == path.name]
+        )
 
     def _path(self, session_id: str, suffix: str) -> Path:
         return self.active / f"session_{file_name(session_id)}{suffix}"
-
-
-def _history(path: Path) -> list[Item]:
-    """The items of a document and of what its journal adds."""
-    items = items_of(json.loads(path.read_bytes()))
-    last = items[-1].seq if items else 0
-    keep = None
-    for line in journal_lines(path.with_suffix(".jsonl")):
-        items += [item for item in items_of(line) if item.seq > last]
-        keep = line.get("keep", keep)
-    return items[-keep:] if keep else items
-
-
-def _unreadable(path: Path, error: Exception) -> RecordCorrupt:
-    return RecordCorrupt(f"{path} cannot be read: {error}", hint="kato sessions doctor --fix")
-
-
-def _entry(session: Session) -> Json:
-    entry: Json = {
-        "user_id": session.user_id,
-        "node_id": session.node_id,
-        "state": session.state.value,
-        "created_at": session.created_at,
-        "last_access": session.last_access,
-        "due_at": session.due_at,
-    }
-    if session.state in _GONE:
-        entry["record"] = session.to_json()
-    return entry
-
-
-def _entry_matches(wanted: Filter, entry: Mapping[str, Any]) -> bool:
-    due_at = entry["due_at"]
-    return (
-        (wanted.user_id is None or entry["user_id"] == wanted.user_id)
-        and (wanted.node_id is None or entry["node_id"] == wanted.node_id)
-        and (
-            wanted.live_at is None
-            or (entry["state"] == State.ACTIVE and (due_at is None or due_at > wanted.live_at))
-        )
-    )
