@@ -1,5 +1,11 @@
 """The atomic steps of the Redis store, as its own scripts: each is one change or one look."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from kato_sessions.backend import Write
+from kato_sessions.model import Item, Session, State
+
 COMMIT = """
 local spec = cjson.decode(ARGV[1])
 local id, k = spec.id, KEYS
@@ -70,3 +76,50 @@ if held[1] and held[1] ~= ARGV[1] and tonumber(held[2]) > tonumber(ARGV[2]) then
 redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', ARGV[3])
 return 1
 """
+
+
+def commit_spec(write: Write, *, grace_ms: int) -> dict[str, Any]:
+    """What COMMIT is to do with a write; the names of keys come from `redis_keys.py`."""
+    session = write.session
+    return {
+        "id": session.id,
+        "keep": "" if write.keep_items is None else str(write.keep_items),
+        "workspace": _workspace_step(write.workspace),
+        "keys": _spans(write.items),
+        "created_at": str(session.created_at),
+        "deadline": _deadline(session),
+        "due": "" if session.due_at is None else str(session.due_at),
+        "ttl": _native_ttl(session, grace_ms),
+    }
+
+
+def _spans(items: Sequence[Item]) -> dict[str, str]:
+    spans: dict[str, list[int]] = {}
+    for item in items:
+        if item.idempotency_key:
+            spans.setdefault(item.idempotency_key, []).append(item.seq)
+    return {key: f"{min(seqs)} {max(seqs)}" for key, seqs in spans.items()}
+
+
+def _workspace_step(text: str | None) -> str:
+    if text is None:
+        return ""
+    return "set" if text else "drop"
+
+
+def _deadline(session: Session) -> str:
+    if session.state is not State.ACTIVE:
+        return ""
+    return "+inf" if session.expires_at is None else str(session.expires_at)
+
+
+def _native_ttl(session: Session, grace_ms: int) -> str:
+    """How long Redis shall keep it from now, "" = for ever; never shorter than what is left."""
+    if session.due_at is None:
+        return ""
+    started = session.last_access if session.state is State.ACTIVE else _ended_at(session)
+    return str(max(1, session.due_at - started + grace_ms))
+
+
+def _ended_at(session: Session) -> int:
+    return session.deleted_at or session.archived_at or session.last_access

@@ -22,7 +22,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -44,7 +43,8 @@ from kato_sessions.backend import (
 )
 from kato_sessions.errors import InvalidSession, RecordCorrupt, StoreUnavailable
 from kato_sessions.gate import Gate
-from kato_sessions.model import Item, Session, State, dumps
+from kato_sessions.model import Item, Session, dumps
+from kato_sessions.redis_keys import Keys, split_prefix
 
 _CONTEND_S = 10.0
 _PATIENCE = 3
@@ -59,8 +59,8 @@ class RedisBackend:
     """
 
     def __init__(self, url: str, *, grace_ms: int = 0) -> None:
-        server, self._prefix = _split_prefix(url)
-        self._space = self._prefix.removesuffix("session:")
+        server, prefix = split_prefix(url)
+        self._keys = Keys(prefix)
         self._grace_ms = grace_ms
         self._server = server
         self._asking, self._parsing = Gate(3), Gate(1)
@@ -92,29 +92,31 @@ class RedisBackend:
         return None if isinstance(written, Full) else written
 
     def remove(self, session_id: str, *, due_at: int | None, whatever: bool = False) -> bool:
-        owners = json.loads(self._ask("HGET", self._index("owners"), session_id) or "[null, null]")
-        keys = [*self._keys(session_id), *self._owned("expiry", *owners)]
-        keys += self._owned("created", *owners)
+        owners = json.loads(
+            self._ask("HGET", self._keys.index("owners"), session_id) or "[null, null]"
+        )
+        keys = [*self._keys.of(session_id), *self._keys.owned("expiry", *owners)]
+        keys += self._keys.owned("created", *owners)
         seen = "*" if whatever else "" if due_at is None else str(due_at)
         return bool(self._run("remove", keys, [session_id, seen]))
 
     def lease(self, name: str, holder: str, *, now: int, ttl_ms: int) -> bool:
-        key = f"{self._space}session-lease:{name}"
+        key = self._keys.named("lease", name)
         return bool(self._run("lease", [key], [holder, now, now + ttl_ms]))
 
     # Reading
 
     def read(self, session_id: str) -> Session | None:
-        text = self._ask("GET", self._keys(session_id)[0])
+        text = self._ask("GET", self._keys.of(session_id)[0])
         return parsed_session(session_id, text) if text else None
 
     def read_with_workspace(self, session_id: str) -> tuple[Session, str] | None:
-        document, _, workspace, *_ = self._keys(session_id)
+        document, _, workspace, *_ = self._keys.of(session_id)
         text, kept = self._ask("MGET", document, workspace)
         return (parsed_session(session_id, text), kept or "") if text else None
 
     def read_record(self, session_id: str) -> Record | None:
-        document, items, workspace, *_ = self._keys(session_id)
+        document, items, workspace, *_ = self._keys.of(session_id)
         try:
             with self._redis.pipeline(transaction=True) as both:
                 both.get(document)
@@ -136,19 +138,19 @@ class RedisBackend:
     ) -> list[Item]:
         window = [after, "" if before is None else before, limit, int(newest)]
         with self._asking.turn():
-            listed = self._run("items", [self._keys(session_id)[1]], window)
+            listed = self._run("items", [self._keys.of(session_id)[1]], window)
         with self._parsing.turn():  # the server reads for the next one meanwhile
             return parsed_items(session_id, listed)
 
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
-        span = self._ask("HGET", self._keys(session_id)[3], key)
+        span = self._ask("HGET", self._keys.of(session_id)[3], key)
         if not span:
             return []
         first, last = map(int, span.split())
         return self.items(session_id, after=first - 1, before=last + 1, limit=last, newest=False)
 
     def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
-        key = self._narrowest("created", wanted)
+        key = self._keys.narrowest("created", wanted)
         start = self._rank_after(key, after) if after else 0
         found: list[Session] = []
         while len(found) < limit:
@@ -169,14 +171,14 @@ class RedisBackend:
             return sum(matches(wanted, one) for one in self._all(wanted))
         if wanted.live_at is None:
             return sum(1 for _ in self._all(wanted))
-        key = self._narrowest("expiry", wanted)
+        key = self._keys.narrowest("expiry", wanted)
         return int(self._ask("ZCOUNT", key, f"({wanted.live_at}", "+inf"))
 
     def due(self, *, now: int, limit: int) -> list[str]:
         """What Redis removed by itself is taken from the indexes here, and is not listed."""
-        key = self._index("due")
+        key = self._keys.index("due")
         ids = self._ask("ZRANGEBYSCORE", key, "-inf", now, "LIMIT", 0, limit)
-        there = [found for found in ids if self._ask("EXISTS", self._keys(found)[0])]
+        there = [found for found in ids if self._ask("EXISTS", self._keys.of(found)[0])]
         for gone in set(ids) - set(there):
             self.remove(gone, due_at=None, whatever=True)
         return there
@@ -195,13 +197,13 @@ class RedisBackend:
 
     def corrupt(self, *, quarantine: bool) -> Iterator[tuple[str, str]]:
         """Records and items that do not parse; quarantined ones go to `session-quarantine:{id}`."""
-        for session_id in self._ask("ZRANGE", self._index("created"), 0, -1):
-            place = f"{self._space}session-quarantine:{session_id}"
+        for session_id in self._ask("ZRANGE", self._keys.index("created"), 0, -1):
+            place = self._keys.named("quarantine", session_id)
             try:
                 session = self.read(session_id)
             except RecordCorrupt as error:
                 if quarantine:
-                    self._ask("RENAME", self._keys(session_id)[0], place)
+                    self._ask("RENAME", self._keys.of(session_id)[0], place)
                     self.remove(session_id, due_at=None, whatever=True)
                 yield session_id, str(error)
                 continue
@@ -209,12 +211,12 @@ class RedisBackend:
                 if quarantine:
                     stand_in = dumps(set_aside(session_id, seq).to_json())
                     self._ask("RPUSH", f"{place}:items", text)
-                    self._ask("LSET", self._keys(session_id)[1], index, stand_in)
+                    self._ask("LSET", self._keys.of(session_id)[1], index, stand_in)
                 yield f"{session_id}, item {seq}", "cannot be read"
 
     def _broken_items(self, session: Session) -> Iterator[tuple[int, int, str]]:
         """Place in the list, sequence number and text; items are numbered without gaps."""
-        texts = self._ask("LRANGE", self._keys(session.id)[1], 0, -1)
+        texts = self._ask("LRANGE", self._keys.of(session.id)[1], 0, -1)
         first = session.counters.items - len(texts) + 1
         for index, text in enumerate(texts):
             try:
@@ -234,7 +236,7 @@ class RedisBackend:
         self, session_id: str, change: Change, limits: Limits | None
     ) -> Session | Full | None:
         give_up = time.monotonic() + _CONTEND_S
-        text = self._ask("GET", self._keys(session_id)[0]) or ""
+        text = self._ask("GET", self._keys.of(session_id)[0]) or ""
         turn = ""
         for attempt in count():
             if time.monotonic() > give_up:
@@ -264,62 +266,22 @@ class RedisBackend:
         *,
         turn: str = "",
     ) -> list[str]:
-        session = write.session
-        owners = (session.user_id, session.node_id)
-        before = (found.user_id, found.node_id) if found else owners
-        left = set(self._owned("expiry", *before)) - set(self._owned("expiry", *owners))
-        left |= set(self._owned("created", *before)) - set(self._owned("created", *owners))
         spec = {
-            "id": session.id,
+            **lua.commit_spec(write, grace_ms=self._grace_ms),
+            **self._keys.commit_spec(write.session, found),
             "seen": seen,
             "turn": turn,
             "now": str(limits.now) if limits else "0",
             "limits": [limits.per_user, limits.in_all] if limits else [],
-            "limit_keys": [self._owned("expiry", session.user_id, None)[-1], self._index("expiry")],
-            "leave": sorted(left),
-            "keep": "" if write.keep_items is None else str(write.keep_items),
-            "workspace": _workspace_step(write.workspace),
-            "keys": _spans(write.items),
-            "expiry": self._owned("expiry", *owners),
-            "created": self._owned("created", *owners),
-            "created_at": str(session.created_at),
-            "owners": json.dumps(owners),
-            "deadline": _deadline(session),
-            "due": "" if session.due_at is None else str(session.due_at),
-            "ttl": _native_ttl(session, self._grace_ms),
         }
         items = [dumps(item.to_json()) for item in write.items]
-        arguments = [json.dumps(spec), dumps(session.to_json()), write.workspace or "", *items]
-        return list(self._run("commit", self._keys(session.id), arguments))
-
-    def _keys(self, session_id: str) -> list[str]:
-        space = self._space
-        return [
-            f"{self._prefix}{session_id}",
-            f"{space}session-items:{session_id}",
-            f"{space}session-workspace:{session_id}",
-            f"{space}session-keys:{session_id}",
-            self._index("due"),
-            self._index("owners"),
-            f"{space}session-turn:{session_id}",
+        arguments = [
+            json.dumps(spec),
+            dumps(write.session.to_json()),
+            write.workspace or "",
+            *items,
         ]
-
-    def _index(self, name: str) -> str:
-        return f"{self._space}session-index:{name}"
-
-    def _owned(self, index: str, user_id: str | None, node_id: str | None) -> list[str]:
-        """The index over all, then the same per user and per node where there is one."""
-        part = "" if index == "expiry" else f"{index}:"
-        keys = [self._index(index)]
-        if user_id is not None:
-            keys.append(self._index(f"{part}user:{user_id}"))
-        if node_id is not None:
-            keys.append(self._index(f"{part}node:{node_id}"))
-        return keys
-
-    def _narrowest(self, index: str, wanted: Filter) -> str:
-        node_id = wanted.node_id if wanted.user_id is None else None
-        return self._owned(index, wanted.user_id, node_id)[-1]
+        return list(self._run("commit", self._keys.of(write.session.id), arguments))
 
     def _rank_after(self, key: str, after: Position) -> int:
         rank = self._ask("ZREVRANK", key, after[1])
@@ -328,13 +290,13 @@ class RedisBackend:
         return int(self._ask("ZCOUNT", key, f"({after[0]}", "+inf"))
 
     def _sessions(self, ids: Sequence[str]) -> list[Session]:
-        texts = self._ask("MGET", *(self._keys(found)[0] for found in ids))
+        texts = self._ask("MGET", *(self._keys.of(found)[0] for found in ids))
         pairs = zip(ids, texts, strict=True)
         found = (readable_session(session_id, text) for session_id, text in pairs if text)
         return list(filter(None, found))
 
     def _all(self, wanted: Filter) -> Iterator[Session]:
-        ids = self._ask("ZRANGE", self._narrowest("created", wanted), 0, -1)
+        ids = self._ask("ZRANGE", self._keys.narrowest("created", wanted), 0, -1)
         for start in range(0, len(ids), _CHUNK):
             yield from (
                 one for one in self._sessions(ids[start : start + _CHUNK]) if matches(wanted, one)
@@ -359,44 +321,5 @@ class RedisBackend:
         )
 
 
-def _split_prefix(url: str) -> tuple[str, str]:
-    server, _, query = url.partition("?")
-    options = dict(parse_qsl(query))
-    prefix = options.pop("prefix", "session:")
-    return (f"{server}?{urlencode(options)}" if options else server), prefix
-
-
 def _seen(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() if text else ""
-
-
-def _spans(items: Sequence[Item]) -> dict[str, str]:
-    spans: dict[str, list[int]] = {}
-    for item in items:
-        if item.idempotency_key:
-            spans.setdefault(item.idempotency_key, []).append(item.seq)
-    return {key: f"{min(seqs)} {max(seqs)}" for key, seqs in spans.items()}
-
-
-def _workspace_step(text: str | None) -> str:
-    if text is None:
-        return ""
-    return "set" if text else "drop"
-
-
-def _deadline(session: Session) -> str:
-    if session.state is not State.ACTIVE:
-        return ""
-    return "+inf" if session.expires_at is None else str(session.expires_at)
-
-
-def _native_ttl(session: Session, grace_ms: int) -> str:
-    """How long Redis shall keep it from now, "" = for ever; never shorter than what is left."""
-    if session.due_at is None:
-        return ""
-    started = session.last_access if session.state is State.ACTIVE else _ended_at(session)
-    return str(max(1, session.due_at - started + grace_ms))
-
-
-def _ended_at(session: Session) -> int:
-    return session.deleted_at or session.archived_at or session.last_access
