@@ -35,8 +35,8 @@ from kato_sessions.documents import (
     write_atomically,
 )
 from kato_sessions.errors import RecordCorrupt, StoreUnavailable
+from kato_sessions.files_index import GONE, Index, entry_matches
 from kato_sessions.gate import Gate
-from kato_sessions.index import GONE, Index, entry_matches
 from kato_sessions.model import Item, Json, Session, State, dumps
 
 _FOLD_BYTES = 1 << 20

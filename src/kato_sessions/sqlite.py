@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from kato_sessions import rows
+from kato_sessions import sqlite_rows
 from kato_sessions.backend import (
     Change,
     Filter,
@@ -26,10 +26,10 @@ from kato_sessions.backend import (
     parsed_session,
     readable_session,
 )
-from kato_sessions.connections import Connections, closing, connect
 from kato_sessions.errors import InvalidSession
 from kato_sessions.gate import Gate
 from kato_sessions.model import Item, Session
+from kato_sessions.sqlite_connections import Connections, closing, connect
 
 
 class SqliteBackend:
@@ -44,21 +44,21 @@ class SqliteBackend:
 
     def insert(self, session_id: str, change: Change, limits: Limits) -> Session | Full:
         with self.connections.writing() as db:
-            write = change(rows.read(db, session_id))
+            write = change(sqlite_rows.read(db, session_id))
             if write is None:
                 raise InvalidSession(f"nothing to insert for {session_id!r}")
-            if reached := full(partial(rows.count, db), write.session, limits):
+            if reached := full(partial(sqlite_rows.count, db), write.session, limits):
                 return reached
-            rows.apply(db, write)
+            sqlite_rows.apply(db, write)
             return write.session
 
     def update(self, session_id: str, change: Change) -> Session | None:
         with self.connections.writing() as db:
-            found = rows.read(db, session_id)
+            found = sqlite_rows.read(db, session_id)
             write = change(found)
             if write is None:
                 return found
-            rows.apply(db, write)
+            sqlite_rows.apply(db, write)
             return write.session
 
     def remove(self, session_id: str, *, due_at: int | None) -> bool:
@@ -67,7 +67,7 @@ class SqliteBackend:
                 "SELECT 1 FROM sessions WHERE id = ? AND due_at IS ?", (session_id, due_at)
             ).fetchone()
             if row:
-                rows.remove(db, session_id)
+                sqlite_rows.remove(db, session_id)
             return row is not None
 
     def lease(self, name: str, holder: str, *, now: int, ttl_ms: int) -> bool:
@@ -84,7 +84,7 @@ class SqliteBackend:
 
     def read(self, session_id: str) -> Session | None:
         with self.connections.reading() as db:
-            return rows.read(db, session_id)
+            return sqlite_rows.read(db, session_id)
 
     def read_with_workspace(self, session_id: str) -> tuple[Session, str] | None:
         with self.connections.reading() as db:
@@ -99,13 +99,13 @@ class SqliteBackend:
         with self.connections.reading() as db:
             db.execute("BEGIN")
             try:
-                session = rows.read(db, session_id)
+                session = sqlite_rows.read(db, session_id)
                 if session is None:
                     return None
                 text = db.execute(
                     "SELECT text FROM workspaces WHERE session_id = ?", (session_id,)
                 ).fetchone()
-                items = rows.items(db, session_id, 0, None, 1 << 62, newest=False)
+                items = sqlite_rows.items(db, session_id, 0, None, 1 << 62, newest=False)
             finally:
                 db.execute("COMMIT")
         return Record(session=session, items=tuple(items), workspace=text[0] if text else "")
@@ -114,7 +114,7 @@ class SqliteBackend:
         self, session_id: str, *, after: int, before: int | None, limit: int, newest: bool
     ) -> list[Item]:
         with self._gate.turn(), self.connections.reading() as db:
-            return rows.items(db, session_id, after, before, limit, newest=newest)
+            return sqlite_rows.items(db, session_id, after, before, limit, newest=newest)
 
     def keyed_items(self, session_id: str, key: str) -> list[Item]:
         with self.connections.within() as db:
@@ -125,7 +125,7 @@ class SqliteBackend:
         return parsed_items(session_id, f"[{','.join(row[0] for row in found)}]")
 
     def page(self, wanted: Filter, *, after: Position | None, limit: int) -> list[Session]:
-        where, values = rows.condition(wanted)
+        where, values = sqlite_rows.condition(wanted)
         # The plus keeps SQLite from the index by state, after which it would sort every session.
         where = where.replace("state =", "+state =")
         if after:
@@ -142,7 +142,7 @@ class SqliteBackend:
 
     def count(self, wanted: Filter) -> int:
         with self.connections.reading() as db:
-            return rows.count(db, wanted)
+            return sqlite_rows.count(db, wanted)
 
     def due(self, *, now: int, limit: int) -> list[str]:
         with self.connections.reading() as db:
@@ -152,7 +152,7 @@ class SqliteBackend:
         return [row[0] for row in due]
 
     def oldest_idle(self, wanted: Filter) -> str | None:
-        where, values = rows.condition(wanted)
+        where, values = sqlite_rows.condition(wanted)
         with self.connections.reading() as db:
             row = db.execute(
                 f"SELECT id FROM sessions WHERE {where} AND due_at IS NOT NULL"  # noqa: S608
@@ -170,13 +170,13 @@ class SqliteBackend:
         """Records and items that do not parse; quarantined ones move to the table `quarantine`."""
         with self.connections.writing() as db:
             every = db.execute("SELECT id, doc FROM sessions").fetchall()
-            broken = [(row[0], reason) for row in every if (reason := rows.why_broken(*row))]
+            broken = [(row[0], reason) for row in every if (reason := sqlite_rows.why_broken(*row))]
             for session_id, reason in broken:
                 if quarantine:
-                    rows.quarantine(db, session_id, reason)
-            items = db.execute(rows.BROKEN_ITEMS).fetchall()
+                    sqlite_rows.quarantine(db, session_id, reason)
+            items = db.execute(sqlite_rows.BROKEN_ITEMS).fetchall()
             for session_id, seq in items if quarantine else ():
-                rows.quarantine_item(db, session_id, seq)
+                sqlite_rows.quarantine_item(db, session_id, seq)
         yield from broken
         for session_id, seq in items:
             yield f"{session_id}, item {seq}", "cannot be read"
