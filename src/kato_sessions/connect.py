@@ -1,5 +1,6 @@
 """A store from its URL: `memory:`, `files:PATH`, `sqlite:PATH`, `redis://host:port/db`."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from kato_sessions.backend import Backend
@@ -44,6 +45,10 @@ def open_backend(url: str, profile: Profile = SERVICE) -> Backend:
 
         return FilesBackend(_path(place))
     if kind in {"redis", "rediss", "unix"}:
+        if find_spec("redis") is None:
+            raise InvalidSession(
+                f"store {url!r} needs the package redis", hint="pip install 'kato-manager[redis]'"
+            )
         from kato_sessions.redis import RedisBackend
 
         grace_ms = 0 if profile.on_expire == "purge" else DAY_MS

@@ -259,6 +259,15 @@ def test_without_the_extra_encryption_says_what_to_install(monkeypatch):
     assert told.value.hint == "pip install 'kato-manager[encrypt]'"
 
 
+def test_without_the_extra_redis_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("kato_sessions.connect.find_spec", lambda _name: None)
+
+    with pytest.raises(InvalidSession) as told:
+        open_store("redis://localhost:6379/0")
+
+    assert told.value.hint == "pip install 'kato-manager[redis]'"
+
+
 # Redaction
 
 RULES = ["email", "credit_card", "ip_address", "credentials"]
