@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from kato_manager.gateway.upstream import Upstream
 
 NEVER = float("inf")
-_LINGER_S = 2.0  # RFC 9112, 9.6: close in stages, or a reset destroys the answer
+# RFC 9112, 9.6: close in stages, or a reset destroys the answer. The times are nginx's.
+_LINGER_S = 5.0  # without a word of the client
+_LONGEST_LINGER_S = 30.0
 _NO_CONTENT = 204
 
 
@@ -57,6 +59,7 @@ class ClientExchange(asyncio.Protocol):
         self.is_over = True
         self.half_closed = False
         self._upstream_ended = False
+        self._linger_until = 0.0
         self.begin()
         self.is_over = True
 
@@ -165,7 +168,8 @@ class ClientExchange(asyncio.Protocol):
         self._trouble = detail
         self.front.failed(self)
         in_group = self.route is not self.match.target
-        if not self.is_retried and (self.request.is_safe or (in_group and not sent)):
+        # Asking the same one again helps only where it had closed a kept connection.
+        if not self.is_retried and (self.request.is_safe if sent else in_group):
             self.is_retried = True
             self._dispatch()
             return
@@ -301,17 +305,26 @@ class ClientExchange(asyncio.Protocol):
         elif self.keep_alive:
             self.phase = HEAD
             self.next_request()
-        elif lingers or not self.sent_completely:
+        elif lingers or self.data or not self.sent_completely:
             self._linger()
         else:
             self.transport.close()
 
     def _linger(self) -> None:
         self.phase = LINGER
-        self.deadline = self.front.now + _LINGER_S
+        self._linger_until = self.front.now + _LONGEST_LINGER_S
+        self.linger_on()
         self.data = b""
         self.transport.write_eof()
         self.resume_reading()
+
+    @property
+    def may_linger(self) -> bool:
+        return self.front.now < self._linger_until
+
+    def linger_on(self) -> None:
+        """It still sends what nobody reads, or still takes its answer."""
+        self.deadline = min(self.front.now + _LINGER_S, self._linger_until)
 
     def _account(self) -> None:
         if not self.is_over:

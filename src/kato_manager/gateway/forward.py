@@ -51,6 +51,8 @@ class Client(ClientExchange):
             self.data += data
             if len(self.data) > _PENDING_BYTES:
                 self.pause_reading()
+        else:
+            self.linger_on()
 
     def eof_received(self) -> bool:
         """A client may close its half and still wait for the answer."""
@@ -89,6 +91,9 @@ class Client(ClientExchange):
         self.deadline = self.front.now + self.front.limits.stall_s
 
     def resume_writing(self) -> None:
+        if self.phase is LINGER:
+            self.linger_on()
+            return
         if self.upstream:
             self.upstream.resume_reading()
         is_ours = self.phase in {WAIT, TUNNEL}
@@ -115,6 +120,8 @@ class Client(ClientExchange):
         elif self.phase is BODY and self.status == 0:
             self._withdraw()
             self.answer(_too_slow())
+        elif self.phase is LINGER and self.transport.get_write_buffer_size() and self.may_linger:
+            self.linger_on()
         else:
             self.transport.abort()
 

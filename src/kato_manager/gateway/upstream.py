@@ -1,6 +1,8 @@
 """One connection to a target, and the reading of what it answers."""
 
 import asyncio
+import os
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -50,6 +52,7 @@ class Phase(Enum):
 
 
 _IDLE, _HEAD, _LENGTH, _CHUNKS, _UNTIL_EOF, _TUNNEL = Phase  # quicker than by attribute
+_READ_BYTES = 256 * 1024
 _BODY_PHASES = {CHUNKED: _CHUNKS, UNTIL_EOF: _UNTIL_EOF}
 
 
@@ -209,16 +212,29 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.pool.closed(self)
+        if error and self.exchange:
+            self._reusable = False
+            self._read_rest()
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             return
         if self._phase is _HEAD:
             detail = f"it closed the connection ({error})" if error else "it closed the connection"
             exchange.failed(f"{detail} without an answer", sent=True)
-        elif self._phase is _UNTIL_EOF and error is None:
-            exchange.finished()
+        elif self._phase is _UNTIL_EOF and (error is None or not exchange.sent_completely):
+            exchange.finished()  # a reset is what the rest of the request meets at a closed socket
         else:
             exchange.broke_off("it closed the connection in the middle of its answer")
+
+    def _read_rest(self) -> None:
+        """What arrived before the reset: whoever answers early and closes is no less heard.
+
+        A failed write ends a transport at once, whatever waits to be read.
+        """
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        with suppress(OSError):
+            while self.exchange and (data := os.read(descriptor, _READ_BYTES)):
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         if self.exchange:
