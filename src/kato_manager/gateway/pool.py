@@ -8,6 +8,8 @@ from typing import Any
 from kato_manager.gateway.limits import Limits
 from kato_manager.gateway.upstream import Exchange, Upstream
 
+_DEAF = "it accepts no connection"
+
 
 class Pool:
     """Connections to one target, the latest used first."""
@@ -25,7 +27,8 @@ class Pool:
         self._clock = clock
         self._idle: deque[Upstream] = deque()
         self._open: set[Upstream] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # connections being made
+        self._is_deaf = False  # the last one made was not accepted in time
 
     @property
     def is_full(self) -> bool:
@@ -40,7 +43,13 @@ class Pool:
         return None
 
     def connect(self, exchange: Exchange) -> None:
-        """Open a new connection; the exchange hears `connected` or `failed`."""
+        """Open a new connection; the exchange hears `connected` or `failed`.
+
+        While a target accepts none, one exchange at a time waits for it; others need not.
+        """
+        if self._is_deaf and self._tasks:
+            exchange.failed(_DEAF, sent=False)
+            return
         task = asyncio.get_running_loop().create_task(self._open_for(exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -50,11 +59,14 @@ class Pool:
             async with asyncio.timeout(self.limits.connect_s):
                 _, upstream = await self._connect(lambda: Upstream(self))
         except TimeoutError:
-            exchange.failed("it accepts no connection", sent=False)
+            self._is_deaf = True
+            exchange.failed(_DEAF, sent=False)
         except OSError as error:
+            self._is_deaf = False
             detail = (error.strerror or str(error)).lower()
             exchange.failed(f"no connection to it: {detail}", sent=False)
         else:
+            self._is_deaf = False
             exchange.connected(upstream)
 
     def opened(self, upstream: Upstream) -> None:
