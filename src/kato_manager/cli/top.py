@@ -35,7 +35,7 @@ def top(interval: Interval = INTERVAL_S, *, format_: As = Format.table) -> None:
     from kato_manager.gateway import counters, stats
 
     manager = open_manager()
-    folder = manager.settings.home / "gateway" / "counters"
+    folder = counters.folder(manager.settings.home)
 
     def look() -> dict[str, Any]:
         return stats.document(manager, counters.read(folder))

@@ -128,7 +128,7 @@ def context_for(
     """All that the application needs, for the home of the settings."""
 
     def counted() -> dict[str, counters.Counts]:
-        return counters.read(settings.home / "gateway" / "counters")
+        return counters.read(counters.folder(settings.home))
 
     def drain(instance_id: str, grace_s: float) -> None:
         wait_until_quiet(counted, instance_id, grace_s)

@@ -1,4 +1,4 @@
-"""What the fronts count, in files that the control process reads: one file per front, no lock.
+"""What is counted, in files that the control process reads: one per front or control, no lock.
 
     header   64 bytes: magic, pid of the writer, rows in use
     row     512 bytes: id (1 byte length, UTF-8), then 32 numbers of 8 bytes
@@ -131,6 +131,10 @@ class Counts:
             seconds=self.seconds + other.seconds,
             latencies=_sums(self.latencies, other.latencies),
         )
+
+
+def folder(home: Path) -> Path:
+    return home / "gateway" / "counters"
 
 
 def read(folder: Path) -> dict[str, Counts]:

@@ -56,10 +56,6 @@ class Waker:
         # Shielded: a client that gives up must not end the start for the others.
         return await asyncio.shield(flight)
 
-    def touch(self, instance_id: str) -> None:
-        """It is in use: the gateway's own requests pass by the fronts' counters."""
-        self._activity.touch(instance_id, self._clock())
-
     def _landed(self, instance_id: str, flight: "asyncio.Task[Instance]") -> None:
         del self._flights[instance_id]
         error = None if flight.cancelled() else flight.exception()

@@ -6,7 +6,7 @@ from typing import Any
 
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.sessions.attached import Attached, InstanceRefused
-from kato_manager.gateway.sessions.calls import Answer
+from kato_manager.gateway.sessions.calls import Answer, Headers
 
 
 def is_lost(answer: Answer) -> bool:
@@ -42,12 +42,17 @@ def renamed(answer: Answer, attached: Attached) -> Answer:
     ours, theirs = attached.session.id, attached.session_id
     if ours == theirs:
         return answer
-    headers = tuple((name, ours if value == theirs else value) for name, value in answer.headers)
+    headers = renamed_headers(answer.headers, attached)
     document = answer.json
     if isinstance(document, dict) and document.get("session_id") == theirs:
         body = json.dumps({**document, "session_id": ours}, ensure_ascii=False).encode()
         return replace(answer, headers=headers, body=body)
     return replace(answer, headers=headers)
+
+
+def renamed_headers(headers: Headers, attached: Attached) -> Headers:
+    ours, theirs = attached.session.id, attached.session_id
+    return tuple((name, ours if value == theirs else value) for name, value in headers)
 
 
 def content(body: bytes) -> Any:

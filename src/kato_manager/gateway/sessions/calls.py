@@ -2,19 +2,24 @@
 
 import asyncio
 import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from kato_manager.gateway import requests
+from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.limits import Limits
 from kato_manager.gateway.pool import Pool
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.responses import Response
-from kato_manager.gateway.upstream import Upstream
+from kato_manager.gateway.sessions.asking import Asking, Unanswered, Upload
 from kato_manager.model import Instance
 
 ANSWER_S = 300.0
 _OK = range(200, 300)
+Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +27,7 @@ class Answer:
     """What an instance said; `headers` have lower-case names, hop-by-hop ones are gone."""
 
     status: int
-    headers: tuple[tuple[str, str], ...]
+    headers: Headers
     body: bytes
 
     @property
@@ -39,9 +44,17 @@ class Answer:
 
 
 class Caller:
-    """Pooled connections, a pool for each port. Belongs to one event loop."""
+    """Pooled connections, a pool for each port. Belongs to one event loop.
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    Whatever is in flight to an instance is counted, as a front counts it, and only then `check`
+    says whether the instance takes requests: who stops it waits for all that was let through.
+    """
+
+    def __init__(
+        self, counters: Counters, check: Callable[[str], None], limits: Limits | None = None
+    ) -> None:
+        self._counters = counters
+        self._check = check
         self._limits = limits or Limits()
         self._pools: dict[int, Pool] = {}
 
@@ -52,40 +65,84 @@ class Caller:
         path: str,
         body: bytes = b"",
         *,
-        headers: tuple[tuple[str, str], ...] = (),
+        headers: Headers = (),
     ) -> Answer:
-        """Ask; raises `Problem` when there is no answer. `path` is raw, with its query.
-
-        A request is sent again only if nothing of it was sent, or if it is a safe one.
-        """
-        head = _head(method, path, len(body), headers)
-        request = requests.parse(head)
+        """Ask, and read the whole answer; raises `Problem` when there is none."""
+        exchange = self.exchange(instance, method, path, body, headers=headers)
         try:
-            return await self._once(instance.port, request, head + body)
-        except Unanswered as first:
-            if first.sent and not request.is_safe:
-                raise _no_answer(instance, first) from first
-        try:
-            return await self._once(instance.port, request, head + body)
+            async with asyncio.timeout(ANSWER_S), exchange as asking:
+                return await whole(asking)
+        except TimeoutError:
+            late = Unanswered(f"no answer within {ANSWER_S:g} s", sent=True)
+            raise _no_answer(instance, late) from None
         except Unanswered as error:
             raise _no_answer(instance, error) from error
 
-    async def _once(self, port: int, request: requests.Request, content: bytes) -> Answer:
+    @asynccontextmanager
+    async def exchange(
+        self,
+        instance: Instance,
+        method: str,
+        path: str,
+        content: bytes | Upload = b"",
+        *,
+        headers: Headers = (),
+    ) -> AsyncIterator[Asking]:
+        """Ask; the answer's head has come, its body is to be read inside.
+
+        `path` is raw, with its query. Raises `Problem` when there is no answer. A request is sent
+        again only if nothing of it was sent, or if it is a safe one.
+        """
+        began_s, status, asking = time.perf_counter(), 0, None
+        self._counters.in_flight(instance.id, 1)
+        try:
+            self._check(instance.id)
+            asking = await self._answered(instance, method, path, content, headers)
+            status = asking.response.result().status
+            yield asking
+        except Unanswered as error:
+            self._counters.failed(instance.id)
+            if asking is None:
+                raise _no_answer(instance, error) from error
+            raise
+        finally:
+            if asking is not None:
+                asking.leave()
+            self._counters.in_flight(instance.id, -1)
+            self._counters.end(
+                instance.id,
+                status=status,
+                seconds=time.perf_counter() - began_s,
+                sent_bytes=0 if asking is None else asking.received_bytes,
+            )
+
+    async def _answered(
+        self, instance: Instance, method: str, path: str, content: bytes | Upload, headers: Headers
+    ) -> Asking:
+        body, upload = (content, None) if isinstance(content, bytes) else (b"", content)
+        head = _head(method, path, upload.length if upload else len(body), headers)
+        request = requests.parse(head)
+        try:
+            return await self._once(instance.port, Asking(request, head + body, upload))
+        except Unanswered as first:
+            if first.sent and not request.is_safe:
+                raise
+        return await self._once(instance.port, Asking(request, head + body, upload))
+
+    async def _once(self, port: int, asking: Asking) -> Asking:
         pool = self._pool(port)
         pool.close_idle(before=_now() - self._limits.idle_upstream_s)
-        call = _Call(request, content)
         upstream = pool.take()
         if upstream:
-            call.connected(upstream)
+            asking.connected(upstream)
         else:
-            pool.connect(call)
+            pool.connect(asking)
         try:
-            async with asyncio.timeout(ANSWER_S):
-                return await call.answer
-        except TimeoutError:
-            raise Unanswered(f"no answer within {ANSWER_S:g} s", sent=True) from None
-        finally:
-            call.leave()
+            await asking.response
+        except BaseException:
+            asking.leave()
+            raise
+        return asking
 
     def _pool(self, port: int) -> Pool:
         if port not in self._pools:
@@ -103,104 +160,33 @@ class Caller:
         self._pools.clear()
 
 
-class Unanswered(Exception):
-    """Why there is no answer, and whether the instance may have done what was asked."""
-
-    def __init__(self, detail: str, *, sent: bool) -> None:
-        super().__init__(detail)
-        self.sent = sent
+async def whole(asking: Asking) -> Answer:
+    """The answer, read to its end; raises `Unanswered`."""
+    response = asking.response.result()
+    return Answer(status=response.status, headers=header_pairs(response), body=await asking.whole())
 
 
-class _Call:
-    """The asking side of one exchange: collects the whole answer."""
-
-    sent_completely = True
-    takes_chunks = False
-
-    def __init__(self, request: requests.Request, content: bytes) -> None:
-        self.request = request
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._content = content
-        self._upstream: Upstream | None = None
-        self._response: Response | None = None
-        self._parts: list[bytes] = []
-
-    def connected(self, upstream: Upstream) -> None:
-        if self.answer.done():
-            upstream.abort()  # nobody waits any more
-            return
-        self._upstream = upstream
-        upstream.send(self, self._content)
-
-    def responded(self, response: Response, length: int, first: bytes) -> None:  # noqa: ARG002
-        self._response = response
-        self._parts.append(first)
-
-    def passed(self, part: bytes) -> None:
-        self._parts.append(part)
-
-    def interim(self, head: bytes) -> None:
-        """100 and the like: the body is under way already."""
-
-    def switched(self, response: Response, first: bytes) -> None:  # noqa: ARG002
-        self.broke_off("it switches protocols unasked")
-
-    def finished(self) -> None:
-        self._upstream = None
-        response = self._response
-        if response and not self.answer.done():
-            self.answer.set_result(
-                Answer(
-                    status=response.status,
-                    headers=_pairs(response.lines),
-                    body=b"".join(self._parts),
-                )
-            )
-
-    def ended_by_upstream(self) -> None:
-        self.broke_off("it closed the connection")
-
-    def failed(self, detail: str, *, sent: bool) -> None:
-        self._upstream = None
-        if not self.answer.done():
-            self.answer.set_exception(Unanswered(detail, sent=sent))
-
-    def broke_off(self, detail: str) -> None:
-        self.failed(detail, sent=True)
-
-    def pause_reading(self) -> None:
-        """Requests are sent whole: there is nothing to pause."""
-
-    def resume_reading(self) -> None:
-        """See `pause_reading`."""
-
-    def leave(self) -> None:
-        """Nobody waits any more: what is unfinished ends."""
-        if self._upstream:
-            self._upstream.cancel()
-            self._upstream = None
-        self.answer.cancel()
+def header_pairs(response: Response) -> Headers:
+    """Its headers, with lower-case names."""
+    split = (line.partition(b":") for line in response.lines.split(b"\r\n")[1:] if line)
+    return tuple(
+        (name.decode("latin-1").lower(), value.strip().decode("latin-1"))
+        for name, _, value in split
+    )
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _head(method: str, path: str, length: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _head(method: str, path: str, length: int | None, headers: Headers) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "host: localhost"]
     lines += [f"{name}: {value}" for name, value in headers]
-    if length or method not in {"GET", "HEAD", "DELETE"}:
+    if length is None:
+        lines.append("transfer-encoding: chunked")
+    elif length or method not in {"GET", "HEAD", "DELETE"}:
         lines.append(f"content-length: {length}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def _pairs(lines: bytes) -> tuple[tuple[str, str], ...]:
-    """Header lines behind a status line."""
-    split = (line.partition(b":") for line in lines.split(b"\r\n")[1:] if line)
-    return tuple(
-        (name.decode("latin-1").lower(), value.strip().decode("latin-1"))
-        for name, _, value in split
-    )
 
 
 def _no_answer(instance: Instance, error: Unanswered) -> Problem:

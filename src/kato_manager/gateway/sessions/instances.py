@@ -42,19 +42,25 @@ class Instances:
             self._seen = seen
         return self._recorded
 
+    def check(self, instance_id: str) -> None:
+        """Raises `Problem` if it is gone or takes no requests now."""
+        instance = self.recorded.get(instance_id)
+        if instance is None:
+            raise _bound_to_nothing(instance_id)
+        if instance.status is not Status.RUNNING:
+            raise unavailable(_route(instance))
+
     async def ready(self, instance_id: str) -> Instance:
         """The instance as one that takes requests, started if it starts on demand.
 
         Raises `Problem`: it is gone, or does not run and is not started by requests.
         """
         instance = self.recorded.get(instance_id)
-        if instance is None:
-            raise _bound_to_nothing(instance_id)
-        if instance.status is Status.RUNNING:
-            return instance
-        if instance.spec.start == "on-demand":
+        is_asleep = instance is not None and instance.status is not Status.RUNNING
+        if instance and is_asleep and instance.spec.start == "on-demand":
             return await self._wake(instance_id)
-        raise unavailable(_route(instance))
+        self.check(instance_id)
+        return self.recorded[instance_id]
 
     def choose(self, owner: str, agent_type: str | None = None) -> str:
         """The id of the instance for an owner that is bound to none: running ones come first.

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from kato_manager.gateway import counters
+from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.sessions.attached import Attaching
 from kato_manager.gateway.sessions.bindings import Bindings
 from kato_manager.gateway.sessions.calls import Caller
@@ -33,18 +35,17 @@ class Live:
 
 
 @asynccontextmanager
-async def serving(
-    places: Places, registry: Registry, *, wake: Wake, touch: Callable[[str], None]
-) -> AsyncIterator[Live]:
+async def serving(places: Places, registry: Registry, *, wake: Wake) -> AsyncIterator[Live]:
     """Open the store and run the janitor; both end with it."""
-    caller = Caller()
+    instances = Instances(registry, wake)
+    caller = Caller(Counters(counters.folder(registry.home) / "control.counters"), instances.check)
     async with AsyncExitStack() as stack:
         store = stack.enter_context(places.open_store())
         stack.callback(caller.close)
         bindings = Bindings(places.bindings)
         stack.callback(bindings.close)
-        attaching = Attaching(store, bindings, Instances(registry, wake), caller)
-        sessions = Sessions(store, attaching, caller, touch=touch)
+        attaching = Attaching(store, bindings, instances, caller)
+        sessions = Sessions(store, attaching, caller)
         sweeper = Sweeper(Janitor(store, places.open_archive()), registry.home)
         timer = asyncio.create_task(sweeper.forever())
         try:
@@ -66,6 +67,6 @@ async def opened(app: FastAPI) -> AsyncIterator[None]:
     """Sessions of the application's `KATO_HOME`, as long as it runs."""
     manager, waker = app.state.context.manager, app.state.context.waker
     places = places_of(manager.settings, os.environ)
-    async with serving(places, manager.registry, wake=waker.wake, touch=waker.touch) as live:
+    async with serving(places, manager.registry, wake=waker.wake) as live:
         app.state.sessions = live
         yield

@@ -2,23 +2,26 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.types import Receive, Scope, Send
 
 from kato_manager.gateway.api import bodies as json_bodies
 from kato_manager.gateway.api.bodies import described
 from kato_manager.gateway.sessions import bodies, failures, figures, paths, shown
+from kato_manager.gateway.sessions.asking import Unanswered
 from kato_manager.gateway.sessions.calls import Answer
 from kato_manager.gateway.sessions.live import Live, opened
+from kato_manager.gateway.sessions.passing import ClientGone, Incoming, Passage, given_back
+from kato_manager.gateway.sessions.service import Sessions
 from kato_sessions.model import State
 from kato_sessions.store import PAGE_MAX
 
-OBSERVATION_BYTES = 64 << 20
 _EXTENSION_S = 3600
 _PASSED_ON = ("content-type", "accept", "x-trace-id", "x-request-id", "x-node-id", "x-test-id")
-_GIVEN_BACK = frozenset({"content-type", "x-trace-id", "x-session-id", "retry-after"})
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -185,11 +188,7 @@ async def forward(here: Here, request: Request, session_id: str, rest: str) -> R
     """Anything else of a session is for its instance to do."""
     if not rest:
         return RedirectResponse(f"/sessions/{session_id}", 307)
-    body = await json_bodies.read(request, OBSERVATION_BYTES)
-    headers = tuple((name, request.headers[name]) for name in _PASSED_ON if name in request.headers)
-    target = paths.raw_rest(request)
-    session_id = paths.checked(request, session_id)
-    return _given(await here.sessions.forward(session_id, request.method, target, body, headers))
+    return Passed(here.sessions, request, paths.checked(request, session_id))
 
 
 @router.post("/query", openapi_extra=described("A question in words.", _QUERY))
@@ -222,5 +221,32 @@ def _session(document: dict[str, Any]) -> Response:
 
 
 def _given(answer: Answer) -> Response:
-    headers = {name: value for name, value in answer.headers if name in _GIVEN_BACK}
-    return Response(answer.body, answer.status, headers=headers)
+    return Response(answer.body, answer.status, headers=given_back(answer.headers))
+
+
+class Passed(Response):
+    """What the instance answers to this request, as it comes."""
+
+    def __init__(self, sessions: Sessions, request: Request, session_id: str) -> None:
+        super().__init__()
+        self._sessions = sessions
+        self._request = request
+        self._session_id = session_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = self._request.headers
+        headers = tuple((name, given[name]) for name in _PASSED_ON if name in given)
+        passing = self._sessions.passing(
+            self._session_id,
+            self._request.method,
+            paths.raw_rest(self._request),
+            Incoming(receive, given),
+            headers,
+        )
+        # An answer without its end: the server closes the connection then, which tells the client.
+        with suppress(ClientGone, Unanswered):
+            async with passing as answer:
+                if isinstance(answer, Passage):
+                    await answer.give(send)
+                else:
+                    await _given(answer)(scope, receive, send)

@@ -6,40 +6,37 @@ the session's history with latency, status and instance.
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.sessions import answers, shown
+from kato_manager.gateway.sessions.asking import Unanswered
 from kato_manager.gateway.sessions.attached import Attached, Attaching, InstanceRefused
 from kato_manager.gateway.sessions.bodies import NewSession
-from kato_manager.gateway.sessions.calls import Answer, Caller
+from kato_manager.gateway.sessions.calls import Answer, Caller, Headers
+from kato_manager.gateway.sessions.passing import ClientGone, Entry, Incoming, Passage
 from kato_manager.model import Instance
 from kato_sessions.aio import Asynchronous
 from kato_sessions.errors import SessionError, SessionNotFound
-from kato_sessions.model import DEFAULT_ID, SECOND_MS, Item, Session
+from kato_sessions.model import DEFAULT_ID, SECOND_MS, Session
 from kato_sessions.store import FROM_PROFILE, Store
 
 Json = dict[str, Any]
-Touch = Callable[[str], None]
-READ_ONLY = frozenset({"", "stm", "percept-data", "cognition-data", "config", "exists"})
-_CONFIG = "/config"
+_CLIENT_GONE = 499  # nginx's word for it
+_BROKEN_OFF = 502
 
 
 class Sessions:
     """The operations behind the routes. Belongs to one event loop."""
 
-    def __init__(
-        self, store: Store, attaching: Attaching, caller: Caller, *, touch: Touch = lambda _id: None
-    ) -> None:
+    def __init__(self, store: Store, attaching: Attaching, caller: Caller) -> None:
         self.store = Asynchronous(store)
         self._sync = store
         self._attaching = attaching
         self._caller = caller
-        self._touch = touch
 
     # Making and ending
 
@@ -158,28 +155,44 @@ class Sessions:
 
     # Passing on
 
-    async def forward(
+    @asynccontextmanager
+    async def passing(
         self,
         session_id: str,
         method: str,
         rest: str,
-        body: bytes,
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> Answer:
-        """Let the instance do it; `rest` is the raw path behind the session, with its query."""
+        content: bytes | Incoming,
+        headers: Headers = (),
+    ) -> AsyncIterator[Answer | Passage]:
+        """Let the instance do it; `rest` is the raw path behind the session, with its query.
+
+        A passage is an answer that nobody here needs to read. Raises `Problem`, SessionNotFound,
+        and inside what ends an answer before its time: `Unanswered`, ClientGone.
+        """
         if session_id == DEFAULT_ID:
             await self.found(session_id)
         attached = await self._attaching.to(session_id)
-        began_s = time.perf_counter()
+        entry = Entry(self._sync, attached, method, rest, content)
+        target = f"/sessions/{attached.session_id}/{rest}"
+        exchange = self._caller.exchange(
+            attached.instance, method, target, content, headers=headers
+        )
         try:
-            answer = await self._call(attached, method, f"/{rest}", body, headers)
-        except Problem as problem:
-            await self._note(attached, method, rest, body, problem.status, began_s)
+            async with exchange as asking:
+                passage = Passage(asking, attached, entry)
+                yield await passage.read() if passage.is_to_be_read else passage
+        except LookupError:
+            raise await self._expired(attached) from None
+        except (Problem, Unanswered, ClientGone) as error:
+            await entry.write(_status_of(error))
             raise
-        if answers.is_lost(answer):
-            raise await self._expired(attached)
-        await self._note(attached, method, rest, body, answer.status, began_s)
-        return answers.renamed(answer, attached)
+
+    async def forward(
+        self, session_id: str, method: str, rest: str, body: bytes, headers: Headers = ()
+    ) -> Answer:
+        """The same, read to its end."""
+        async with self.passing(session_id, method, rest, body, headers) as answer:
+            return await answer.read() if isinstance(answer, Passage) else answer
 
     async def configure(
         self, session_id: str, changes: Json, expected_version: int | None
@@ -230,15 +243,10 @@ class Sessions:
         method: str,
         path: str,
         body: bytes = b"",
-        headers: tuple[tuple[str, str], ...] = (),
+        headers: Headers = (),
     ) -> Answer:
-        instance = attached.instance
-        self._touch(instance.id)
         target = f"/sessions/{attached.session_id}{path}"
-        try:
-            return await self._caller.call(instance, method, target, body, headers=headers)
-        finally:
-            self._touch(instance.id)
+        return await self._caller.call(attached.instance, method, target, body, headers=headers)
 
     async def _expired(self, attached: Attached) -> SessionNotFound:
         """The instance decides how long a session lives."""
@@ -247,31 +255,9 @@ class Sessions:
             await self.store.expire(session_id)
         return SessionNotFound(session_id, code="session_expired")
 
-    async def _note(
-        self,
-        attached: Attached,
-        method: str,
-        rest: str,
-        body: bytes,
-        status: int,
-        began_s: float,
-    ) -> None:
-        latency_ms = round((time.perf_counter() - began_s) * 1000, 3)
-        operation = rest.partition("?")[0]
-        if method == "GET" and operation in READ_ONLY:
-            return
 
-        def write() -> None:
-            failed = status >= 400  # noqa: PLR2004
-            item = Item(
-                kind="error" if failed else operation,
-                content=answers.content(body),
-                data={"operation": operation, "method": method},
-                latency_ms=latency_ms,
-                status=status,
-                instance_id=attached.instance.id,
-            )
-            with suppress(SessionNotFound):  # deleted meanwhile: it has no history any more
-                self._sync.append(attached.session.id, [item])
-
-        await asyncio.to_thread(write)
+def _status_of(error: Exception) -> int:
+    """What the history says of a call that came to no end."""
+    if isinstance(error, Problem):
+        return error.status
+    return _CLIENT_GONE if isinstance(error, ClientGone) else _BROKEN_OFF
