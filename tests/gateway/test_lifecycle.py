@@ -17,8 +17,8 @@ import pytest
 
 from gateway.servers import DEADLINE_S, EchoServer, recorded
 from kato_manager import process
-from kato_manager.errors import PortTaken
-from kato_manager.gateway import lifecycle
+from kato_manager.errors import ConfigError, PortTaken
+from kato_manager.gateway import lifecycle, listener
 from kato_manager.gateway.lifecycle import Options
 from kato_manager.registry import Registry
 from kato_manager.settings import Settings
@@ -77,7 +77,7 @@ def test_up_answers_and_down_leaves_nothing(settings: Settings, echo: EchoServer
 
     assert lifecycle.status(settings) == running
     assert running.url == f"http://localhost:{settings.gateway_port}"
-    assert lifecycle.ask(running.port) == lifecycle.identity(settings.home)
+    assert listener.ask("127.0.0.1", running.port) == lifecycle.identity(settings.home)
     assert get(running.port, "/a/x")[0] == 200
     assert os.getsid(running.pid) == running.pid, "it survives the terminal"
     workers = fronts(running.pid)
@@ -87,6 +87,25 @@ def test_up_answers_and_down_leaves_nothing(settings: Settings, echo: EchoServer
     assert not lifecycle.down(settings)
     assert not any(process.identity(pid) for pid in {running.pid, *workers})
     assert not (lifecycle.folder(settings.home) / "gateway.json").exists()
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.7", "0.0.0.0", "::"])
+def test_it_may_listen_elsewhere(settings: Settings, host: str) -> None:
+    running = lifecycle.up(settings, Options(host=host))
+
+    shown = f"[{host}]" if ":" in host else host
+    assert running.url == f"http://{shown}:{settings.gateway_port}"
+    assert listener.ask(host, running.port) == running.identity
+
+
+def test_a_host_that_is_not_here_is_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        lifecycle.up(settings, Options(host="192.0.2.1"))
+
+    assert refusal.value.message == (
+        f"nobody can listen on 192.0.2.1, port {settings.gateway_port}, here:"
+        " cannot assign requested address"
+    )
 
 
 def test_importing_it_is_cheap() -> None:
@@ -220,7 +239,7 @@ def test_it_runs_in_the_foreground_until_a_signal(settings: Settings) -> None:
     command = [sys.executable, "-m", "kato_manager.gateway", "--home", str(settings.home)]
     command += ["--port", str(settings.gateway_port), "--limit", "idle_s=5"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: lifecycle.ask(settings.gateway_port) != "", "an answer")
+        wait_until(lambda: listener.ask("127.0.0.1", settings.gateway_port) != "", "an answer")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=DEADLINE_S)
 

@@ -10,6 +10,7 @@ import typer
 from kato_manager.cli import output
 from kato_manager.cli.options import As, Format
 from kato_manager.gateway import lifecycle
+from kato_manager.gateway.limits import limits_from
 from kato_manager.settings import Settings
 
 Host = Annotated[str, typer.Option("--host", help="Address to listen on.")]
@@ -49,10 +50,14 @@ def up(
     format_: As = Format.table,
 ) -> None:
     """Bring the gateway up, unless it is."""
+    settings = Settings.load(os.environ)
     options = _options(host, workers, allow_host, allow_origin, limit)
+    was_up = lifecycle.status(settings) is not None
     with output.progress("bringing the gateway up"):
-        running = lifecycle.up(Settings.load(os.environ), options)
+        running = lifecycle.up(settings, options)
     _answer(running, f"{running.url}  up", format_)
+    if was_up and options != lifecycle.Options():
+        output.talk("it was up already and keeps its options; for others: kato gateway down")
 
 
 def down(*, format_: As = Format.table) -> None:
@@ -95,19 +100,27 @@ def run(
     """Be the gateway, in the foreground: for systemd and the like."""
     settings = Settings.load(os.environ)
     options = _options(host, workers, allow_host, allow_origin, limit)
-    port = str(settings.gateway_port)
-    words = [*lifecycle.arguments(settings.home, options), "--port", port]
+    listener = lifecycle.listening(settings.home, options.host, settings.gateway_port)
+    listener.set_inheritable(True)
+    words = [*lifecycle.arguments(settings.home, options), "--fd", str(listener.fileno())]
     os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - it takes our place
 
 
-def install() -> None:
+def install(
+    host: Host = "127.0.0.1",
+    workers: Workers = 1,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
+    limit: Limit = None,
+) -> None:
     """Write a systemd user unit that keeps it up.
 
     And say how to enable it.
     """
     from kato_manager.gateway import unit
 
-    path = unit.install(Settings.load(os.environ), os.environ)
+    options = _options(host, workers, allow_host, allow_origin, limit)
+    path = unit.install(Settings.load(os.environ), os.environ, options)
     output.data(str(path))
     output.talk(f"systemctl --user enable --now {path.name}")
 
@@ -127,6 +140,7 @@ def _options(
     allow_origin: list[str] | None,
     limit: list[str] | None,
 ) -> lifecycle.Options:
+    limits_from(limit or [])
     return lifecycle.Options(
         host=host,
         workers=workers,

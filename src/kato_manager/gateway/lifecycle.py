@@ -4,7 +4,6 @@
 control process's socket.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -19,13 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kato_manager import lock, process
-from kato_manager.errors import NotReady, PortTaken, StartFailed
+from kato_manager.errors import NotReady, StartFailed
+from kato_manager.gateway.listener import LOOPBACK, ask, listen, url
 from kato_manager.model import timestamp
 from kato_manager.settings import Settings
 
 READY_S = 15.0
-_BACKLOG = 4096
-_LOOPBACK = "127.0.0.1"
 _POLL_S = 0.02
 
 
@@ -33,7 +31,7 @@ _POLL_S = 0.02
 class Options:
     """How a gateway shall run; words as the supervisor takes them."""
 
-    host: str = _LOOPBACK
+    host: str = LOOPBACK
     workers: int = 1
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
@@ -55,7 +53,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        return f"http://{'localhost' if self.host == _LOOPBACK else self.host}:{self.port}"
+        return url(self.host, self.port)
 
 
 def folder(home: Path) -> Path:
@@ -103,7 +101,7 @@ def up(settings: Settings, options: Options | None = None) -> Running:
     with lock.held(folder(home) / "gateway.lock", what="the gateway", timeout_s=READY_S * 2):
         if running := _running(home):
             return running
-        with listen(home, options.host, settings.gateway_port) as listener:
+        with listening(home, options.host, settings.gateway_port) as listener:
             server = _launch(home, options, listener)
         return _wait_until_ready(home, server)
 
@@ -131,37 +129,9 @@ def upgrade(settings: Settings) -> bool:
     return bool(running)
 
 
-def listen(home: Path, host: str, port: int) -> socket.socket:
-    """The gateway's listening socket; raises `PortTaken`.
-
-    Fronts whose supervisor was killed end by themselves in a moment: those are waited for.
-    """
-    until = time.monotonic() + READY_S
-    while True:
-        try:
-            return _bind(host, port)
-        except OSError as error:
-            if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
-                raise
-            if ask(port) != identity(home) or time.monotonic() > until:
-                raise PortTaken(
-                    f"port {port} is used by {_holder(home, port)}",
-                    hint=f"end it, or choose another port: KATO_GATEWAY_PORT={port + 1000}",
-                ) from error
-        time.sleep(_POLL_S)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+def listening(home: Path, host: str, port: int) -> socket.socket:
+    """The gateway's listening socket; raises `PortTaken` and `ConfigError`."""
+    return listen(host, port, identity=identity(home), patience_s=READY_S)
 
 
 def write_record(home: Path, *, host: str, port: int, workers: int) -> Path:
@@ -180,16 +150,6 @@ def write_record(home: Path, *, host: str, port: int, workers: int) -> Path:
     temporary.write_text(json.dumps({"version": 1, **asdict(me)}) + "\n")
     temporary.chmod(0o600)
     return temporary.replace(_record(home))
-
-
-def ask(port: int, *, timeout_s: float = 1.0) -> str:
-    """The identity of the gateway that answers on a port of this machine; empty if none does."""
-    with suppress(OSError), socket.create_connection((_LOOPBACK, port), timeout_s) as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        head = connection.recv(4096).decode("latin-1").lower()
-        _, found, rest = head.partition("\r\nx-kato-gateway:")
-        return rest.partition("\r\n")[0].strip() if found else ""
-    return ""
 
 
 def _make_folder(home: Path) -> None:
@@ -234,7 +194,7 @@ def _wait_until_ready(home: Path, server: subprocess.Popen[bytes]) -> Running:
     until = time.monotonic() + READY_S
     while time.monotonic() < until:
         running = _running(home)
-        if running and ask(running.port) == running.identity:
+        if running and ask(running.host, running.port) == running.identity:
             # It is to outlive us: nobody here will ever wait for it.
             server.returncode = 0
             return running
@@ -254,17 +214,6 @@ def _wait_until_ready(home: Path, server: subprocess.Popen[bytes]) -> Running:
 def _last_lines(home: Path) -> str:
     text = (folder(home) / "gateway.log").read_text(errors="replace")
     return "\n".join(text.splitlines()[-10:])
-
-
-def _holder(home: Path, port: int) -> str:
-    from kato_manager import ports
-
-    answered = ask(port)
-    if answered == identity(home):
-        return "a gateway of this KATO_HOME that is just ending"
-    if answered:
-        return f"the gateway of another KATO_HOME, {ports.holder(port)}"
-    return ports.holder(port)
 
 
 def _signal(running: Running, number: int) -> None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kato_manager.errors import ConfigError
+from kato_manager.errors import ConfigError, KatoError
 from kato_manager.gateway import lifecycle
 from kato_manager.gateway.limits import limits_from
 
@@ -222,7 +222,11 @@ def main(words: Sequence[str] | None = None) -> None:
     except ConfigError as error:
         parser.error(f"{error.message} ({error.hint})" if error.hint else error.message)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    listener = _listener(options)
+    try:
+        listener = _listener(options)
+    except KatoError as error:
+        _say(f"{error}{f' ({error.hint})' if error.hint else ''}")
+        sys.exit(1)
     options.port = listener.getsockname()[1]
     record = lifecycle.write_record(
         options.home, host=options.host, port=options.port, workers=options.workers
@@ -238,4 +242,4 @@ def main(words: Sequence[str] | None = None) -> None:
 def _listener(options: argparse.Namespace) -> socket.socket:
     if options.fd is not None:
         return socket.socket(fileno=options.fd)
-    return lifecycle.listen(options.home, options.host, options.port)
+    return lifecycle.listening(options.home, options.host, options.port)
