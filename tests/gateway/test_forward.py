@@ -69,6 +69,7 @@ def test_headers_name_the_client_and_the_prefix(front: FrontThread, echo: EchoSe
     assert json.loads(body)["headers"] == {
         "host": "localhost",
         "accept": "*/*",
+        "via": "1.1 kato",
         "x-forwarded--for": "spoofed",
         "x-forwarded-for": "203.0.113.9, 127.0.0.1",
         "x-forwarded-proto": "http",
@@ -127,6 +128,7 @@ def test_the_status_line_and_headers_pass_as_they_are(front, play) -> None:
     play(
         answering(
             b"HTTP/1.1 299 Rather Odd\r\nX-A: 1\r\nx-a:  2 \r\nConnection: X-Hop, keep-alive\r\n"
+            b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
             b"X-Hop: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n"
         )
     )
@@ -136,8 +138,8 @@ def test_the_status_line_and_headers_pass_as_they_are(front, play) -> None:
         head = read_head(connection)
 
     assert head == (
-        b"HTTP/1.1 299 Rather Odd\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n"
-        b"X-Request-Id: r\r\n\r\n"
+        b"HTTP/1.1 299 Rather Odd\r\nX-A: 1\r\nx-a: 2\r\n"
+        b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 0\r\nX-Request-Id: r\r\n\r\n"
     )
 
 

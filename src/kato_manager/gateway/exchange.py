@@ -131,10 +131,11 @@ class ClientExchange(asyncio.Protocol):
         else:
             framing, self._wraps = b"Transfer-Encoding: chunked\r\n", length == UNTIL_EOF
         lines = self._relocated(response) if response.has_paths else response.lines
+        date = b"" if response.has_date else self.front.date_line
         self._sent_bytes = len(first)
         self.transport.write(
-            b"%b%bX-Request-Id: %b\r\n%b\r\n%b"
-            % (lines, framing, self.request_id, self._connection_line(), first)
+            b"%b%b%bX-Request-Id: %b\r\n%b\r\n%b"
+            % (lines, date, framing, self.request_id, self._connection_line(), first)
         )
 
     def _relocated(self, response: Response) -> bytes:
@@ -280,12 +281,13 @@ class ClientExchange(asyncio.Protocol):
         if not self.sent_completely or self.front.is_draining:
             self.keep_alive = False
         self.transport.write(
-            b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n"
+            b"HTTP/1.1 %d %b\r\n%bContent-Type: %b\r\nContent-Length: %d\r\n"
             b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
             b"X-Kato-Gateway: %b\r\nX-Request-Id: %b\r\n%b%b\r\n%b"
             % (
                 status,
                 HTTPStatus(status).phrase.encode(),
+                self.front.date_line,
                 kind,
                 len(body),
                 self.front.identity.encode(),

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class Front:
         self.limits = limits
         self.security = security
         self.now = loop.time()  # as of the last tick
+        self.date_line = _date_line()
         self.is_draining = False
         self.clients: set[Client] = set()
         self._loop = loop
@@ -230,6 +232,7 @@ class Front:
 
     def _tick(self) -> None:
         now = self.now = self._loop.time()
+        self.date_line = _date_line()
         for client in list(self.clients):
             if client.deadline < now:
                 client.timed_out()
@@ -242,3 +245,8 @@ class Front:
         if self._log:
             self._log.flush()
         self._acceptor.start()
+
+
+def _date_line() -> bytes:
+    """For answers that have none (RFC 9110, 6.6.1)."""
+    return f"Date: {formatdate(usegmt=True)}\r\n".encode()

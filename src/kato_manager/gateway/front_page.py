@@ -2,37 +2,53 @@
 
 import json
 import os
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
 from kato_manager.gateway import problems
+from kato_manager.gateway.problems import Problem
 from kato_manager.gateway.requests import Request
 from kato_manager.gateway.routes import Group, Match, Route, RouteTable
 
-Page = tuple[int, bytes, bytes]  # status, content type, body
+Page = tuple[int, bytes, bytes, bytes]  # status, content type, body, more header lines
+_METHODS = b"GET, HEAD, OPTIONS"
 
 
 def own_answer(request: Request, match: Match, table: RouteTable, identity: str) -> Page | None:
-    """The answer to `/` and `/health`; None for paths that are not the front's."""
+    """The answer to `/` and `/health`; None for paths that are not the front's.
+
+    Raises `Problem` for a method that is not for reading.
+    """
     path = match.path.partition(b"?")[0]
-    if path == b"/health":
-        return _json({"status": "ok", "gateway": identity, "pid": os.getpid()})
-    if path not in {b"/", b"*"}:
+    if path not in {b"/health", b"/", b"*"}:
         return None
+    if request.method not in _METHODS.split(b", "):
+        raise Problem(
+            status=405,
+            code="method_not_allowed",
+            detail=f"{request.method.decode()} is not possible here",
+            allow=_METHODS,
+        )
     targets = list(table)
-    if request.wants_html:
-        return 200, b"text/html; charset=utf-8", _page(targets)
-    return _json(
-        {
-            "gateway": identity,
-            "instances": [_described(one) for one in targets if isinstance(one, Route)],
-            "groups": [_described(one) for one in targets if isinstance(one, Group)],
-        }
-    )
+    if request.wants_html and path != b"/health":
+        kind, body = b"text/html; charset=utf-8", _page(targets)
+    else:
+        said = _health(identity) if path == b"/health" else _overview(targets, identity)
+        kind, body = b"application/json", json.dumps(said, ensure_ascii=False).encode() + b"\n"
+    return 200, kind, body, b"Allow: %b\r\n" % _METHODS if request.method == b"OPTIONS" else b""
 
 
-def _json(body: dict[str, Any]) -> Page:
-    return 200, b"application/json", json.dumps(body, ensure_ascii=False).encode() + b"\n"
+def _health(identity: str) -> dict[str, Any]:
+    return {"status": "ok", "gateway": identity, "pid": os.getpid()}
+
+
+def _overview(targets: Iterable[Route | Group], identity: str) -> dict[str, Any]:
+    return {
+        "gateway": identity,
+        "instances": [_described(one) for one in targets if isinstance(one, Route)],
+        "groups": [_described(one) for one in targets if isinstance(one, Group)],
+    }
 
 
 def _page(targets: list[Route | Group]) -> bytes:

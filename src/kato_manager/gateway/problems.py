@@ -24,6 +24,7 @@ class Problem(Exception):
     members: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, Any] = field(default_factory=dict)  # over the `error` object's own keys
     location: bytes = b""
+    allow: bytes = b""  # the methods that would do
     closes: bool = False  # what follows on this connection cannot be trusted
 
     def __str__(self) -> str:
@@ -32,7 +33,8 @@ class Problem(Exception):
     @property
     def headers(self) -> bytes:
         retry = b"" if self.retry_after_s is None else b"Retry-After: %d\r\n" % self.retry_after_s
-        return retry + (b"Location: %b\r\n" % self.location if self.location else b"")
+        allow = b"Allow: %b\r\n" % self.allow if self.allow else b""
+        return retry + allow + (b"Location: %b\r\n" % self.location if self.location else b"")
 
 
 def bad_request(detail: str, *, status: int = 400, code: str = "bad_request") -> Problem:

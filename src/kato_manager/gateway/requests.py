@@ -25,8 +25,8 @@ _LENGTH = re.compile(rb"\d{1,18}")
 # Said anew by us, or meant for this one connection (RFC 9110, 7.6.1).
 _OURS = frozenset(
     b"host content-length transfer-encoding connection keep-alive proxy-connection te upgrade"
-    b" proxy-authorization http2-settings expect x-request-id x-forwarded-for x-forwarded-proto"
-    b" x-forwarded-host x-forwarded-prefix x-forwarded-port".split()
+    b" proxy-authorization http2-settings expect via forwarded x-request-id x-forwarded-for"
+    b" x-forwarded-proto x-forwarded-host x-forwarded-prefix x-forwarded-port".split()
 )
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 
@@ -49,6 +49,7 @@ class Request:
     is_cross_site: bool  # a browser says that a page of another site caused it
     request_id: bytes  # empty: the client sent none that can be kept
     forwarded_for: bytes
+    forwarded: bytes  # RFC 7239; empty: nobody before us used it
     lines: bytes  # the header lines that go on to the instance
     pairs: tuple[tuple[bytes, bytes], ...] = field(repr=False)
 
@@ -149,7 +150,9 @@ def _understood(parser: httptools.HttpRequestParser, reader: _Reader) -> Request
         is_cross_site=_joined(pairs, b"sec-fetch-site") == b"cross-site",
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else b"",
         forwarded_for=_joined(pairs, b"x-forwarded-for"),
+        forwarded=_joined(pairs, b"forwarded"),
         lines=_lines(reader.pairs, pairs, options, length=length, chunked=chunked)
+        + _via(pairs, b"1.0" if http_10 else b"1.1")
         + (b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade if upgrade else b""),
         pairs=pairs,
     )
@@ -265,8 +268,14 @@ def _lines(
             f"Expect: {shown(expected)} cannot be met", status=417, code="expectation_failed"
         )
     if b"trailers" in _joined(pairs, b"te").lower():
-        lines.append(b"TE: trailers\r\n")
+        lines.append(b"TE: trailers\r\nConnection: TE\r\n")
     return b"".join(lines)
+
+
+def _via(pairs: tuple[tuple[bytes, bytes], ...], version: bytes) -> bytes:
+    """RFC 9110, 7.6.3: a gateway has to say that a request came by it."""
+    known = _joined(pairs, b"via")
+    return b"Via: %b%b kato\r\n" % (known + b", " if known else b"", version)
 
 
 def _joined(pairs: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes:
@@ -288,7 +297,7 @@ def upstream_head(
         path, prefix = prefix + path, b""
     known = request.forwarded_for
     return (
-        b"%b %b HTTP/1.1\r\nHost: %b\r\n%b"
+        b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b"
         b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n%b"
         b"X-Request-Id: %b\r\n\r\n"
     ) % (
@@ -296,11 +305,19 @@ def upstream_head(
         path,
         request.host or b"localhost",
         request.lines,
+        _forwarded(request, address) if request.forwarded else b"",
         known + b", " + address if known else address,
         request.host or b"localhost",
         b"X-Forwarded-Prefix: %b\r\n" % prefix if prefix else b"",
         request_id,
     )
+
+
+def _forwarded(request: Request, address: bytes) -> bytes:
+    """What others have said of the way so far, and our part of it."""
+    node = b'"[%b]"' % address if b":" in address else address
+    ours = b'for=%b;host="%b";proto=http' % (node, request.host or b"localhost")
+    return b"Forwarded: %b, %b\r\n" % (request.forwarded, ours)
 
 
 UNREAD = Request(
@@ -318,6 +335,7 @@ UNREAD = Request(
     is_cross_site=False,
     request_id=b"",
     forwarded_for=b"",
+    forwarded=b"",
     lines=b"",
     pairs=(),
 )

@@ -35,6 +35,7 @@ class Response:
     keep_alive: bool
     lines: bytes  # status line and header lines that go on to the client
     has_paths: bool  # some lines name paths of the instance
+    has_date: bool
     upgrade: bytes
 
     @property
@@ -107,6 +108,7 @@ def _understood(head: bytes, parser: httptools.HttpResponseParser, reader: _Read
             if name not in dropped
         ),
         has_paths=any(name in _REWRITTEN for name, _ in pairs),
+        has_date=any(name == b"date" for name, _ in pairs),
         upgrade=values.get(b"upgrade", b""),
     )
 
