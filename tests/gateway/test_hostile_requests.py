@@ -73,6 +73,7 @@ REFUSED = {
         403,
     ),
     "a name that only ends right": (b"GET /a/x HTTP/1.1\r\nHost: evillocalhost\r\n\r\n", 403),
+    "nothing but a dot": (b"GET /a/x HTTP/1.1\r\nHost: .\r\n\r\n", 403),
     "an address elsewhere": (b"GET /a/x HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", 403),
     "a foreign origin": (GET + b"Origin: http://evil.example\r\n\r\n", 403),
     "an opaque origin": (GET + b"Origin: null\r\n\r\n", 403),
@@ -185,6 +186,10 @@ ACCEPTED = {
     ),
     "a host of an instance": (
         b"GET /x HTTP/1.1\r\nHost: A.localhost:1\r\n\r\n",
+        ("GET", "/x", b""),
+    ),
+    "a host of an instance that ends in a dot": (
+        b"GET /x HTTP/1.1\r\nHost: a.localhost.:1\r\n\r\n",
         ("GET", "/x", b""),
     ),
     "a reserved word below a host": (

@@ -159,9 +159,9 @@ def _understood(parser: httptools.HttpRequestParser, reader: _Reader) -> Request
 
 
 def hostname(host: bytes) -> bytes:
-    """A Host header without its port, in lower case."""
+    """A Host header without its port, in lower case; `a.localhost.` is `a.localhost`."""
     match = _HOST.fullmatch(host)
-    return match[1].lower() if match else b""
+    return match[1].lower().removesuffix(b".") or b"." if match else b""
 
 
 def _framing(pairs: tuple[tuple[bytes, bytes], ...], *, http_10: bool) -> tuple[int, bool]:

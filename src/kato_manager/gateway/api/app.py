@@ -17,6 +17,7 @@ from kato_manager.gateway.api import (
 )
 from kato_manager.gateway.api.access import Access
 from kato_manager.gateway.api.context import Context
+from kato_manager.gateway.api.methods import Heads
 from kato_manager.gateway.metrics import Collected
 from kato_manager.gateway.sessions import failures
 from kato_manager.gateway.sessions import metrics as session_metrics
@@ -52,6 +53,7 @@ def create_app(context: Context) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     _add_rest(app, context)
+    app.add_middleware(Heads)
     app.add_middleware(Access, expected=context.token)
     return app
 

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from kato_manager import errors
 from kato_manager.gateway import problems
+from kato_manager.gateway.api import methods
 from kato_manager.gateway.problems import Problem
 
 STATUS_CODES: Mapping[type[errors.KatoError], int] = {
@@ -45,6 +46,7 @@ DESCRIBED: dict[str, Any] = {
         }
     },
 }
+_NOT_ALLOWED = 405
 _RETRY_AFTER_S = {423: 1, 503: 5, 504: 5}
 
 
@@ -100,11 +102,14 @@ def install(app: FastAPI) -> None:
 
 
 def _http(request: Request, error: Any) -> Response:
+    allow = {"Allow": methods.allowed(request)} if error.status_code == _NOT_ALLOWED else {}
+    if allow and request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow)
     words = {404: "there is nothing here", 405: f"{request.method} is not possible here"}
     detail = words.get(error.status_code, str(error.detail))
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     made = answer(Problem(status=error.status_code, code=code, detail=detail))
-    made.headers.update(error.headers or {})
+    made.headers.update({**(error.headers or {}), **allow})
     return made
 
 
