@@ -63,6 +63,25 @@ def test_all_requests_wait_for_one_start(front: FrontThread) -> None:
     assert [body for _, _, body in echo.requests] == [b"hi"] * 3
 
 
+def test_a_group_that_is_asleep_wakes_one_of_its_members(front: FrontThread) -> None:
+    echo = EchoServer("m2")
+    front.record("m1", 1, group="g", status=Status.STOPPED)
+    front.record("m2", 1, group="g", status=Status.STOPPED, start="on-demand")
+    control = Control(
+        front,
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        wake=lambda: front.record("m2", echo.server_port, group="g", start="on-demand"),
+    )
+    control.may_answer.set()
+
+    status, headers, _ = front.get("/g/x")
+    control.close()
+    echo.close()
+
+    assert (status, headers["x-instance"]) == (200, "m2")
+    assert control.asked == [b"POST /internal/wake/m2 HTTP/1.1"]
+
+
 def test_a_start_that_fails_is_told_to_those_who_wait(front: FrontThread) -> None:
     front.record("b", 1, status=Status.STOPPED, start="on-demand")
     problem = json.dumps({"code": "not_ready", "detail": "instance 'b' is not ready"}).encode()

@@ -34,6 +34,12 @@ def order(
     return sorted(rotated, key=pending)
 
 
+def to_wake(group: Group, request: Request) -> Route | None:
+    """The member to start where none takes requests: one that requests may start."""
+    asleep = [member for member in group.members if member.on_demand]
+    return next(iter(rendezvous(affinity(group.policy, request), asleep)), None)
+
+
 def affinity(policy: str, request: Request) -> bytes:
     """What binds the request to a member; empty when nothing does."""
     kind, _, name = policy.partition(":")

@@ -141,7 +141,7 @@ class Front:
             return None
         raise unavailable(target)
 
-    def _member(self, group: Group, client: ClientExchange) -> Route:
+    def _member(self, group: Group, client: ClientExchange) -> Route | None:
         members = balance.order(
             group, client.request, pending=self._pending, turn=next(self._turns)
         )
@@ -155,6 +155,10 @@ class Front:
                 return member
         if members:
             return members[0]
+        asleep = balance.to_wake(group, client.request)
+        if asleep and not client.is_woken:
+            self._held.add(client, asleep)
+            return None
         raise Problem(
             status=503,
             code="group_not_running",
