@@ -23,14 +23,14 @@ def front(tmp_path):
 
 @pytest.fixture
 def deaf(front):
-    """The listener of instance `a`, whose queue of connections is full."""
+    """The listener of instance `a`, and the clients that fill its queue."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=0)
     queued = []
     with suppress(TimeoutError):
         while True:
             queued.append(socket.create_connection(listener.getsockname(), 0.2))
     front.record("a", listener.getsockname()[1])
-    yield listener
+    yield listener, queued
     for client in queued:
         client.close()
     listener.close()
@@ -54,11 +54,14 @@ def test_one_request_tries_while_others_are_told_at_once(front: FrontThread, dea
 
 
 def test_it_is_asked_again_as_soon_as_it_listens(front: FrontThread, deaf) -> None:
+    listener, queued = deaf
     assert front.get("/a/x")[0] == 502
+    for client in queued:
+        client.close()
 
     def serve() -> None:
         while True:
-            connection, _ = deaf.accept()
+            connection, _ = listener.accept()
             connection.settimeout(DEADLINE_S)
             with connection, suppress(OSError):
                 if read_head(connection):

@@ -4,8 +4,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from kato_manager.gateway import grammar, requests
+from kato_manager.gateway.answering import BODY, HEAD, LINGER, NEVER, TUNNEL, WAIT
 from kato_manager.gateway.chunks import BadChunks, Chunks
-from kato_manager.gateway.exchange import BODY, HEAD, LINGER, NEVER, TUNNEL, WAIT, ClientExchange
+from kato_manager.gateway.exchange import ClientExchange
 from kato_manager.gateway.front_page import own_answer
 from kato_manager.gateway.grammar import HEAD_END
 from kato_manager.gateway.problems import Problem, bad_request

@@ -15,6 +15,7 @@ from kato_manager.errors import KatoError
 from kato_manager.gateway import balance
 from kato_manager.gateway.accept import Acceptor
 from kato_manager.gateway.access_log import AccessLog
+from kato_manager.gateway.answering import Answering
 from kato_manager.gateway.breaker import Breaker
 from kato_manager.gateway.counters import Counters
 from kato_manager.gateway.exchange import ClientExchange
@@ -179,7 +180,7 @@ class Front:
             self._breakers.setdefault(client.route.id, Breaker()).failed(self._loop.time())
 
     def account(
-        self, client: ClientExchange, *, status: int, sent_bytes: int, seconds: float, trouble: str
+        self, client: Answering, *, status: int, sent_bytes: int, seconds: float, trouble: str
     ) -> None:
         """An exchange is over, however it ended."""
         instance = client.route.id if client.route else ""

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import httptools
 
-from kato_manager.gateway import grammar
+from kato_manager.gateway import fields, grammar
+from kato_manager.gateway.fields import Pairs
 from kato_manager.gateway.grammar import shown
 from kato_manager.gateway.problems import bad_request
 from kato_manager.gateway.routes import Match, Route
@@ -20,14 +21,7 @@ MAX_FIELDS = 128
 _HOST = re.compile(rb"((?:[A-Za-z0-9._~%!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\]))(?::(\d{1,5}))?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?]+)(/?[^?]*\??.*)")
 _REQUEST_ID = re.compile(rb"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
-_LENGTH = re.compile(rb"\d{1,18}")
 
-# Said anew by us, or meant for this one connection (RFC 9110, 7.6.1).
-_OURS = frozenset(
-    b"host content-length transfer-encoding connection keep-alive proxy-connection te upgrade"
-    b" proxy-authorization http2-settings expect via forwarded x-request-id x-forwarded-for"
-    b" x-forwarded-proto x-forwarded-host x-forwarded-prefix x-forwarded-port".split()
-)
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 
 
@@ -51,7 +45,7 @@ class Request:
     forwarded_for: bytes
     forwarded: bytes  # RFC 7239; empty: nobody before us used it
     lines: bytes  # the header lines that go on to the instance
-    pairs: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    pairs: Pairs = field(repr=False)
 
     @property
     def has_body(self) -> bool:
@@ -130,11 +124,11 @@ def _understood(parser: httptools.HttpRequestParser, reader: _Reader) -> Request
         )
     pairs = tuple((name.lower(), value) for name, value in reader.pairs)
     http_10 = parser.get_http_version() == "1.0"
-    length, chunked = _framing(pairs, http_10=http_10)
+    length, chunked = fields.framing(pairs, http_10=http_10)
     target, host = _addressed(parser.get_method(), reader.target, pairs, http_10=http_10)
-    options = _options(pairs)
-    upgrade = _upgrade(pairs, options, http_10=http_10)
-    request_id = _single(pairs, b"x-request-id")
+    options = fields.options(pairs)
+    upgrade = fields.upgrade(pairs, options, http_10=http_10)
+    request_id = fields.single(pairs, b"x-request-id")
     return Request(
         method=parser.get_method(),
         target=target,
@@ -145,14 +139,14 @@ def _understood(parser: httptools.HttpRequestParser, reader: _Reader) -> Request
         length=length,
         chunked=chunked,
         upgrade=bool(upgrade),
-        wants_html=b"text/html" in _joined(pairs, b"accept"),
-        origin=_joined(pairs, b"origin"),
-        is_cross_site=_joined(pairs, b"sec-fetch-site") == b"cross-site",
+        wants_html=b"text/html" in fields.joined(pairs, b"accept"),
+        origin=fields.joined(pairs, b"origin"),
+        is_cross_site=fields.joined(pairs, b"sec-fetch-site") == b"cross-site",
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else b"",
-        forwarded_for=_joined(pairs, b"x-forwarded-for"),
-        forwarded=_joined(pairs, b"forwarded"),
-        lines=_lines(reader.pairs, pairs, options, length=length, chunked=chunked)
-        + _via(pairs, b"1.0" if http_10 else b"1.1")
+        forwarded_for=fields.joined(pairs, b"x-forwarded-for"),
+        forwarded=fields.joined(pairs, b"forwarded"),
+        lines=fields.onward(reader.pairs, pairs, options, length=length, chunked=chunked)
+        + fields.via(pairs, b"1.0" if http_10 else b"1.1")
         + (b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade if upgrade else b""),
         pairs=pairs,
     )
@@ -164,40 +158,7 @@ def hostname(host: bytes) -> bytes:
     return match[1].lower().removesuffix(b".") or b"." if match else b""
 
 
-def _framing(pairs: tuple[tuple[bytes, bytes], ...], *, http_10: bool) -> tuple[int, bool]:
-    """Length of the body and whether it is chunked; anything ambiguous is refused."""
-    lengths = [value for name, value in pairs if name == b"content-length"]
-    codings = [value for name, value in pairs if name == b"transfer-encoding"]
-    if codings and lengths:
-        raise bad_request("both Content-Length and Transfer-Encoding")
-    if len(lengths) > 1:
-        raise bad_request("Content-Length is given more than once")
-    if lengths and not _LENGTH.fullmatch(lengths[0]):
-        raise bad_request(f"Content-Length {shown(lengths[0])} is not a number of bytes")
-    if codings:
-        _check_codings(codings, http_10=http_10)
-    return int(lengths[0]) if lengths else 0, bool(codings)
-
-
-def _check_codings(codings: list[bytes], *, http_10: bool) -> None:
-    if http_10:
-        raise bad_request("Transfer-Encoding does not exist in HTTP/1.0")
-    if len(codings) == 1 and codings[0].lower() == b"chunked":
-        return
-    names = [name.strip(b" \t").lower() for name in b",".join(codings).split(b",")]
-    known = {b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"}
-    if len(names) > 1 and names[-1] == b"chunked" and known.issuperset(names[:-1]):
-        raise bad_request(
-            f"transfer coding {shown(names[0])} is not supported, send it as Content-Encoding",
-            status=501,
-            code="coding_not_implemented",
-        )
-    raise bad_request(f"Transfer-Encoding {shown(b', '.join(codings))} is not chunked")
-
-
-def _addressed(
-    method: bytes, target: bytes, pairs: tuple[tuple[bytes, bytes], ...], *, http_10: bool
-) -> tuple[bytes, bytes]:
+def _addressed(method: bytes, target: bytes, pairs: Pairs, *, http_10: bool) -> tuple[bytes, bytes]:
     """Path and host, from whichever of the forms of RFC 9112, 3.2 was sent."""
     hosts = [value for name, value in pairs if name == b"host"]
     if len(hosts) > 1:
@@ -223,68 +184,6 @@ def _addressed(
 def _valid_host(host: bytes) -> bool:
     match = _HOST.fullmatch(host)
     return match is not None and int(match[2] or 0) <= 65535  # noqa: PLR2004
-
-
-def _options(pairs: tuple[tuple[bytes, bytes], ...]) -> frozenset[bytes]:
-    """What the Connection headers name."""
-    joined = _joined(pairs, b"connection")
-    return frozenset(option.strip(b" \t").lower() for option in joined.split(b",") if option)
-
-
-def _upgrade(
-    pairs: tuple[tuple[bytes, bytes], ...], options: frozenset[bytes], *, http_10: bool
-) -> bytes:
-    """The protocol to switch to; h2c is not passed on, it would tunnel requests past us."""
-    wanted = _joined(pairs, b"upgrade") if b"upgrade" in options and not http_10 else b""
-    names = {name.strip(b" \t").lower().partition(b"/")[0] for name in wanted.split(b",")}
-    return b"" if names & {b"h2c", b"h2", b"http", b"tls"} else wanted
-
-
-def _lines(
-    sent: list[tuple[bytes, bytes]],
-    pairs: tuple[tuple[bytes, bytes], ...],
-    options: frozenset[bytes],
-    *,
-    length: int,
-    chunked: bool,
-) -> bytes:
-    """The header lines for the instance, without what is ours to say."""
-    dropped = _OURS | options
-    lines = [
-        b"%b: %b\r\n" % field
-        for field, (name, _) in zip(sent, pairs, strict=True)
-        # Some servers read `_` as `-`, so such a name could say what only we may say.
-        if name not in dropped and name.replace(b"_", b"-") not in _OURS
-    ]
-    if chunked:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif length or any(name == b"content-length" for name, _ in pairs):
-        lines.append(b"Content-Length: %d\r\n" % length)
-    expected = _joined(pairs, b"expect").lower()
-    if expected == b"100-continue":
-        lines.append(b"Expect: 100-continue\r\n")
-    elif expected:
-        raise bad_request(
-            f"Expect: {shown(expected)} cannot be met", status=417, code="expectation_failed"
-        )
-    if b"trailers" in _joined(pairs, b"te").lower():
-        lines.append(b"TE: trailers\r\nConnection: TE\r\n")
-    return b"".join(lines)
-
-
-def _via(pairs: tuple[tuple[bytes, bytes], ...], version: bytes) -> bytes:
-    """RFC 9110, 7.6.3: a gateway has to say that a request came by it."""
-    known = _joined(pairs, b"via")
-    return b"Via: %b%b kato\r\n" % (known + b", " if known else b"", version)
-
-
-def _joined(pairs: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes:
-    return b", ".join([value for key, value in pairs if key == name])
-
-
-def _single(pairs: tuple[tuple[bytes, bytes], ...], name: bytes) -> bytes:
-    values = [value for key, value in pairs if key == name]
-    return values[0] if len(values) == 1 else b""
 
 
 def upstream_head(

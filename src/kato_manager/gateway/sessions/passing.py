@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from kato_manager.gateway.sessions import answers
-from kato_manager.gateway.sessions.asking import Asking
+from kato_manager.gateway.sessions.asking import Asking, Unanswered
 from kato_manager.gateway.sessions.attached import Attached
 from kato_manager.gateway.sessions.calls import Answer, Headers, header_pairs, whole
 from kato_sessions.errors import SessionNotFound
@@ -130,7 +131,7 @@ class Passage:
 
     async def give(self, send: Send) -> None:
         """Hand it on, part by part; raises `Unanswered` where it breaks off."""
-        headers = given_back(answers.renamed_headers(self._headers, self._attached))
+        headers = _given_back(answers.renamed_headers(self._headers, self._attached))
         if self._length:
             headers["content-length"] = self._length.decode()
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
@@ -150,5 +151,32 @@ class Passage:
             yield part
 
 
-def given_back(headers: Headers) -> dict[str, str]:
+class Passed(Response):
+    """The answer that `passing` brings to a request, as it comes."""
+
+    def __init__(
+        self,
+        passing: Callable[[Incoming], AbstractAsyncContextManager[Answer | Passage]],
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__()
+        self._passing = passing
+        self._given = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # An answer without its end: the server closes the connection then, which tells the client.
+        with suppress(ClientGone, Unanswered):
+            async with self._passing(Incoming(receive, self._given)) as answer:
+                if isinstance(answer, Passage):
+                    await answer.give(send)
+                else:
+                    await given(answer)(scope, receive, send)
+
+
+def given(answer: Answer) -> Response:
+    """An answer that was read, for the client."""
+    return Response(answer.body, answer.status, headers=_given_back(answer.headers))
+
+
+def _given_back(headers: Headers) -> dict[str, str]:
     return {name: value for name, value in headers if name in _GIVEN_BACK}

@@ -2,21 +2,18 @@
 
 import asyncio
 import json
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
-from starlette.types import Receive, Scope, Send
 
 from kato_manager.gateway.api import bodies as json_bodies
 from kato_manager.gateway.api.bodies import described
 from kato_manager.gateway.sessions import bodies, failures, figures, paths, shown
-from kato_manager.gateway.sessions.asking import Unanswered
 from kato_manager.gateway.sessions.calls import Answer
 from kato_manager.gateway.sessions.live import Live, opened
-from kato_manager.gateway.sessions.passing import ClientGone, Incoming, Passage, given_back
-from kato_manager.gateway.sessions.service import Sessions
+from kato_manager.gateway.sessions.passing import Incoming, Passage, Passed, given
 from kato_sessions.model import State
 from kato_sessions.store import PAGE_MAX
 
@@ -180,7 +177,7 @@ async def extend(
     ttl_s = ttl_seconds if ttl_seconds is not None else said or _EXTENSION_S
     if not abs(ttl_s) < 1 << 31:
         raise bodies.invalid(f"ttl_seconds: {ttl_s} is too much")
-    return _given(await here.sessions.extend(paths.checked(request, session_id), ttl_s))
+    return given(await here.sessions.extend(paths.checked(request, session_id), ttl_s))
 
 
 @router.api_route("/sessions/{session_id}/{rest:path}", methods=_METHODS, include_in_schema=False)
@@ -188,7 +185,15 @@ async def forward(here: Here, request: Request, session_id: str, rest: str) -> R
     """Anything else of a session is for its instance to do."""
     if not rest:
         return RedirectResponse(f"/sessions/{session_id}", 307)
-    return Passed(here.sessions, request, paths.checked(request, session_id))
+    headers = tuple((name, request.headers[name]) for name in _PASSED_ON if name in request.headers)
+    session_id = paths.checked(request, session_id)
+
+    def passing(content: Incoming) -> AbstractAsyncContextManager[Answer | Passage]:
+        return here.sessions.passing(
+            session_id, request.method, paths.raw_rest(request), content, headers
+        )
+
+    return Passed(passing, request.headers)
 
 
 @router.post("/query", openapi_extra=described("A question in words.", _QUERY))
@@ -218,35 +223,3 @@ async def _listed(here: Live, **wanted: Any) -> dict[str, Any]:
 def _session(document: dict[str, Any]) -> Response:
     headers = {"X-Session-ID": document["session_id"], "ETag": f'"{document["version"]}"'}
     return Shown(document, headers=headers)
-
-
-def _given(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, headers=given_back(answer.headers))
-
-
-class Passed(Response):
-    """What the instance answers to this request, as it comes."""
-
-    def __init__(self, sessions: Sessions, request: Request, session_id: str) -> None:
-        super().__init__()
-        self._sessions = sessions
-        self._request = request
-        self._session_id = session_id
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = self._request.headers
-        headers = tuple((name, given[name]) for name in _PASSED_ON if name in given)
-        passing = self._sessions.passing(
-            self._session_id,
-            self._request.method,
-            paths.raw_rest(self._request),
-            Incoming(receive, given),
-            headers,
-        )
-        # An answer without its end: the server closes the connection then, which tells the client.
-        with suppress(ClientGone, Unanswered):
-            async with passing as answer:
-                if isinstance(answer, Passage):
-                    await answer.give(send)
-                else:
-                    await _given(answer)(scope, receive, send)
