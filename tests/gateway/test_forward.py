@@ -717,8 +717,10 @@ def test_the_front_page_names_the_instances(front, echo) -> None:
     }
 
 
-def test_fixed_paths_without_control_process_are_503(front) -> None:
+def test_fixed_paths_without_control_process_are_503(tmp_path) -> None:
+    front = hasty(tmp_path, control_s=0.1)
     status, headers, body = front.get("/api/instances")
+    front.close()
 
     assert (status, headers["retry-after"]) == (503, "1")
     assert json.loads(body)["code"] == "control_unavailable"

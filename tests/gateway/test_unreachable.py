@@ -72,3 +72,22 @@ def test_it_is_asked_again_as_soon_as_it_listens(front: FrontThread, deaf) -> No
     server.start()
     wait_until(lambda: front.get("/a/x")[0] == 200)
     server.join(DEADLINE_S)
+
+
+def test_a_control_process_that_begins_late_is_waited_for(front: FrontThread) -> None:
+    with front.connect() as connection, socket.socket(socket.AF_UNIX) as control:
+        connection.sendall(
+            b"POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        )
+        connection.settimeout(CONNECT_S * 2)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+        control.bind(str(front.home / "gateway" / "control.sock"))
+        control.listen()
+        asked, _ = control.accept()
+        with asked:
+            read_head(asked)
+            asked.sendall(OK)
+            connection.settimeout(DEADLINE_S)
+            assert read_response(connection)[0] == 200

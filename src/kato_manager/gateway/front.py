@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,11 @@ class Front:
         self._pools: dict[tuple[str, int], Pool] = {}
         self._breakers: dict[str, Breaker] = {}
         self._unhealthy = unhealthy
-        self._control = self._new_pool(lambda new: self._reach(os.fspath(control_path), new))
+        self._control = Pool(
+            lambda new: self._reach(os.fspath(control_path), new),
+            limits=replace(limits, connect_s=limits.control_s),
+            clock=lambda: self.now,
+        )
         self._held = Hold(control_path, wake_s=limits.wake_s)
         self._turns = itertools.count()
         self._id_prefix = secrets.token_hex(6)
@@ -80,9 +85,6 @@ class Front:
                 return await self._loop.create_unix_connection(new, control_path)
             except (FileNotFoundError, ConnectionRefusedError):
                 await asyncio.sleep(CONTROL_POLL_S)
-
-    def _new_pool(self, connect: Any) -> Pool:
-        return Pool(connect, limits=self.limits, clock=lambda: self.now)
 
     def new_request_id(self) -> bytes:
         return f"{self._id_prefix}-{next(self._ids):x}".encode()
@@ -127,7 +129,11 @@ class Front:
             pool.connect(client)
 
     def _pool(self, route: Route) -> Pool:
-        pool = self._new_pool(lambda new: self._loop.create_connection(new, _HOST, route.port))
+        pool = Pool(
+            lambda new: self._loop.create_connection(new, _HOST, route.port),
+            limits=self.limits,
+            clock=lambda: self.now,
+        )
         self._pools[route.id, route.port] = pool
         return pool
 

@@ -16,6 +16,7 @@ class Limits:
     header_s: float = 15.0  # from the first byte of a head to its end
     idle_s: float = 75.0  # between two requests, or two parts of a request's body
     connect_s: float = 3.0
+    control_s: float = 8.0  # the control process is there again, also on a busy machine
     stall_s: float = 300.0  # a client that does not take what it asked for
     idle_upstream_s: float = 4.0  # less than the 5 s after which uvicorn closes
     drain_s: float = 10.0  # what is in flight may finish when a worker ends
