@@ -17,7 +17,7 @@ import pytest
 
 from gateway.servers import DEADLINE_S, EchoServer, recorded
 from kato_manager import process
-from kato_manager.errors import ConfigError, PortTaken
+from kato_manager.errors import ConfigError, NotReady, PortTaken
 from kato_manager.gateway import lifecycle, listener
 from kato_manager.gateway.lifecycle import Options
 from kato_manager.registry import Registry
@@ -189,6 +189,36 @@ def test_scenario_22_a_supervisor_that_dies_is_brought_back(
     assert lifecycle.ensure(settings).pid != running.pid
     assert not any(process.identity(pid) for pid in workers)
     assert get(running.port, "/a/x")[0] == 200
+
+
+def controlling(home: Path) -> int:
+    """The process that listens for the control API."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(lifecycle.folder(home) / lifecycle.CONTROL_SOCKET))
+        return int.from_bytes(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), "little")
+
+
+def test_an_upgrade_is_done_when_the_new_control_takes_requests(settings: Settings) -> None:
+    running = lifecycle.up(settings)
+    get(running.port, "/sessions")
+    before = controlling(settings.home)
+
+    assert lifecycle.upgrade(settings)
+
+    assert controlling(settings.home) != before
+    assert get(running.port, "/sessions")[0] == 200
+
+
+def test_an_upgrade_that_fails_shows_why(settings: Settings) -> None:
+    lifecycle.up(settings)
+    (settings.home / "config.yaml").write_text("health_interval_s: soon\n")
+
+    def reason() -> str:
+        with pytest.raises(NotReady) as raised:
+            lifecycle.upgrade(settings, timeout_s=2)
+        return raised.value.message
+
+    wait_until(lambda: "health_interval_s: 'soon' is not a number" in reason(), "the reason")
 
 
 def test_scenario_22_an_upgrade_refuses_nobody(settings: Settings, echo: EchoServer) -> None:

@@ -71,13 +71,13 @@ def down(*, format_: As = Format.table) -> None:
 
 
 def restart(*, format_: As = Format.table) -> None:
-    """Start it again with the code as it is now.
+    """Start it again with code and config.yaml as they are now.
 
     No connection is refused meanwhile.
     """
     settings = Settings.load(os.environ)
-    if not lifecycle.upgrade(settings):
-        lifecycle.up(settings)
+    with output.progress("starting the gateway again"):
+        lifecycle.upgrade(settings) or lifecycle.up(settings)
     _answer(lifecycle.status(settings), "gateway restarted", format_)
 
 

@@ -34,7 +34,6 @@ from kato_manager.manager import Manager
 from kato_manager.settings import Settings
 
 THREADS = 32  # starts, stops and health checks wait in them
-SOCKET = "control.sock"
 _OTHER_ENDS_S = 15.0  # a control process that is being replaced finishes what it does
 _STREAMS_END_S = 3
 _ORPHAN_CHECK_S = 0.5
@@ -157,7 +156,7 @@ def _as_served(settings: Settings) -> Settings:
 @contextmanager
 def listening(folder: Path) -> Iterator[socket.socket]:
     """The socket, in its place at once and with the mode that it is to have."""
-    temporary = f".{SOCKET}.{os.getpid()}"
+    temporary = f".{lifecycle.CONTROL_SOCKET}.{os.getpid()}"
     descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
     mask = os.umask(0o177)
     try:
@@ -168,10 +167,10 @@ def listening(folder: Path) -> Iterator[socket.socket]:
         os.umask(mask)
         os.close(descriptor)
     listener.listen(1024)
-    (folder / temporary).replace(folder / SOCKET)
+    (folder / temporary).replace(folder / lifecycle.CONTROL_SOCKET)
     with listener:
         yield listener
-    (folder / SOCKET).unlink(missing_ok=True)
+    (folder / lifecycle.CONTROL_SOCKET).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ from kato_manager.gateway.listener import LOOPBACK, ask, listen, url
 from kato_manager.model import timestamp
 from kato_manager.settings import Settings
 
+CONTROL_SOCKET = "control.sock"
 READY_S = 15.0
 _POLL_S = 0.02
+_PID_BYTES = 4  # the first field of struct ucred
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +123,47 @@ def down(settings: Settings, *, timeout_s: float = 30.0) -> bool:
     return True
 
 
-def upgrade(settings: Settings) -> bool:
-    """Let it start again with the code as it is now, refusing nobody; False when none runs."""
+def upgrade(settings: Settings, *, timeout_s: float = 30.0) -> bool:
+    """Let it start again with code and config.yaml as they are now, refusing nobody.
+
+    Returns when the new control process takes requests; False when no gateway runs. Raises
+    `NotReady` with its last log lines.
+    """
     running = status(settings)
-    if running:
-        _signal(running, signal.SIGHUP)
-    return bool(running)
+    if running is None:
+        return False
+    retired = {0, *_children(running.pid)}
+    _signal(running, signal.SIGHUP)
+    until = time.monotonic() + timeout_s
+    while _controlling(settings.home) in retired:
+        if time.monotonic() > until:
+            raise NotReady(
+                f"the gateway is not there again after {timeout_s:.0f} s:\n"
+                f"{_last_lines(settings.home)}",
+                hint=f"see {folder(settings.home) / 'gateway.log'}",
+            )
+        time.sleep(_POLL_S)
+    return True
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(FileNotFoundError):
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    return []
+
+
+def _controlling(home: Path) -> int:
+    """The control process that takes requests; 0 if none does."""
+    descriptor = os.open(folder(home), os.O_PATH | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            # Through its folder, as it was bound: the path of a Unix socket may have 107 bytes.
+            client.connect(f"/proc/self/fd/{descriptor}/{CONTROL_SOCKET}")
+            peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PID_BYTES)
+            return int.from_bytes(peer, sys.byteorder)
+    finally:
+        os.close(descriptor)
+    return 0
 
 
 def listening(home: Path, host: str, port: int) -> socket.socket:

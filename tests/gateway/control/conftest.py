@@ -11,7 +11,8 @@ import pytest
 
 from homes import Home, home, wait_until
 from kato_manager.gateway.api.context import Context
-from kato_manager.gateway.control import SOCKET, Server, context_for, listening
+from kato_manager.gateway.control import Server, context_for, listening
+from kato_manager.gateway.lifecycle import CONTROL_SOCKET
 
 __all__ = ["home"]
 
@@ -49,7 +50,7 @@ def opened(home: Home) -> Opened:
             )
             thread.start()
             wait_until(lambda: server.started)
-            transport = httpx.HTTPTransport(uds=str(folder / SOCKET))
+            transport = httpx.HTTPTransport(uds=str(folder / CONTROL_SOCKET))
             with httpx.Client(transport=transport, base_url="http://localhost", timeout=30) as one:
                 try:
                     yield Served(one, context)
