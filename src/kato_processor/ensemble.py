@@ -40,11 +40,17 @@ class Match(NamedTuple):
         return self.pattern.symbols(self.cut.present, self.cut.future)
 
     def future_key(self) -> FutureKey:
-        """Futures are the same whatever the order of symbols inside an event."""
+        """Futures are the same whatever the order of symbols inside an event.
+
+        An event of one symbol is the symbol itself, so that patterns of such events need no work.
+        """
         pattern, first = self.pattern, self.cut.future
         if pattern.has_single_symbols:
             return pattern.tokens[first:]
-        return tuple(tuple(sorted(event)) for event in pattern.events()[first:])
+        return tuple(
+            event[0] if len(event) == 1 else tuple(sorted(event))
+            for event in pattern.events()[first:]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
