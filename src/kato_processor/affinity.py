@@ -1,8 +1,9 @@
 """Emotive weights of symbols and what they make of the metrics. Source: KATO contract 2.6.8."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+Weigh = Callable[[str], float]
 Weights = Mapping[str, float]
 _FLOOR = 0.01
 

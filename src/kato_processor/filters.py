@@ -1,12 +1,10 @@
 """The filter pipeline: stages that thin out candidates. Source: KATO contract 2.7."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kato_processor import metrics
 from kato_processor.index import Index, Pattern
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ class Pipeline:
     stages: Sequence[str]
     config: Mapping[str, Any]
 
-    def run(self, index: Index, state: Sequence[str], threshold: float) -> list[int]:
+    def run(self, index: Index, state: Sequence[str]) -> list[int]:
         """Slots that pass every stage; each stage sees what the one before left."""
         if self.stages[0] == "rapidfuzz":
             return []  # KATO's stages in Python refine, they never begin
@@ -36,7 +34,7 @@ class Pipeline:
             "jaccard": _jaccard_test(state, self.config),
             "minhash": _minhash_test(state, self.config) if "minhash" in self.stages else _any,
             "bloom": _any,  # KATO's test fails on event structure and is then skipped
-            "rapidfuzz": _similarity_test(state, threshold),
+            "rapidfuzz": _any,  # the test that every candidate has to pass in the end
         }
         slots = self._first(index, state)
         for stage in self.stages:
@@ -71,20 +69,6 @@ def _jaccard_test(state: Sequence[str], config: Mapping[str, Any]) -> Callable[[
         tokens = frozenset(pattern.tokens)
         common = len(tokens & wanted)
         return common >= overlap and common / len(tokens | wanted) >= threshold
-
-    return test
-
-
-def _similarity_test(state: Sequence[str], threshold: float) -> Callable[[Pattern], bool]:
-    from rapidfuzz.distance import LCSseq
-
-    counts = Counter(state)
-
-    def test(pattern: Pattern) -> bool:
-        if threshold > 0 and not any(token in counts for token in pattern.tokens):
-            return False
-        common = LCSseq.similarity(pattern.tokens, state)
-        return metrics.similarity(common, len(pattern.tokens), len(state)) >= threshold
 
     return test
 

@@ -5,70 +5,82 @@ KATO adds near matches to the details only, so that its confidence may pass 1 (c
 observed stays visible in `matches` and `anomalies`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from kato_processor.matching import Events
+from kato_processor.matching import Events, flat, positions
+
+_SLACK = 1e-4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Anomaly:
+class Anomaly(NamedTuple):
     """A symbol that was observed where the pattern has a similar one."""
 
     observed: str
     expected: str
     similarity: float
 
-    def to_json(self) -> dict[str, str | float]:
-        return {
-            "observed": self.observed,
-            "expected": self.expected,
-            "similarity": self.similarity,
-        }
 
-
-Near = dict[str, list[Anomaly]]
+Near = Mapping[str, Sequence[Anomaly]]
+Substitutions = Mapping[str, Anomaly]
 
 
 def near_symbols(state: Iterable[str], vocabulary: Sequence[str], threshold: float) -> Near:
-    """Per symbol of the state the similar ones of the vocabulary, best first, then by name."""
+    """Per symbol of the vocabulary those of the state that are similar to it."""
     from rapidfuzz import fuzz, process
 
-    return {
-        symbol: [
-            Anomaly(observed=symbol, expected=expected, similarity=score / 100)
-            for expected, score, _ in sorted(
-                process.extract(
-                    symbol,
-                    vocabulary,
-                    scorer=fuzz.ratio,
-                    processor=None,
-                    score_cutoff=threshold * 100,
-                    limit=None,
-                ),
-                key=lambda hit: (-hit[1], hit[0]),
-            )
-        ]
-        for symbol in set(state)
-    }
+    near: dict[str, list[Anomaly]] = {}
+    for observed in dict.fromkeys(state):
+        hits = process.extract(
+            observed,
+            vocabulary,
+            scorer=fuzz.ratio,
+            processor=None,
+            score_cutoff=cutoff(threshold),
+            limit=None,
+        )
+        for expected, score, _ in hits:
+            if score / 100 >= threshold:
+                near.setdefault(expected, []).append(Anomaly(observed, expected, score / 100))
+    return near
 
 
-def substitutions(tokens: Collection[str], near: Near) -> dict[str, Anomaly]:
-    """Which symbols of the state stand for another one of this pattern: its own come first."""
+def cutoff(threshold: float) -> float:
+    """A score of rapidfuzz just below the threshold, whose product may pass the exact score."""
+    return max(0.0, threshold * 100 - _SLACK)
+
+
+def substitutions(tokens: Collection[str], near: Near) -> Substitutions:
+    """Which symbols of the state stand for another one of this pattern: the most similar, by name.
+
+    A symbol that the pattern holds stands for itself.
+    """
     own = frozenset(tokens)
-    chosen = {}
-    for symbol, candidates in near.items():
-        if symbol in own:
-            continue
-        best = next((c for c in candidates if c.expected in own), None)
-        if best:
-            chosen[symbol] = best
+    chosen: dict[str, Anomaly] = {}
+    for token in own:
+        for anomaly in near.get(token, ()):
+            rival = chosen.get(anomaly.observed)
+            if anomaly.observed not in own and (rival is None or _order(anomaly) < _order(rival)):
+                chosen[anomaly.observed] = anomaly
     return chosen
 
 
-def translated(state: Sequence[str], chosen: dict[str, Anomaly]) -> list[str]:
-    return [chosen[symbol].expected if symbol in chosen else symbol for symbol in state]
+def _order(anomaly: Anomaly) -> tuple[float, str]:
+    return -anomaly.similarity, anomaly.expected
 
 
-def translated_events(memory: Events, chosen: dict[str, Anomaly]) -> Events:
-    return [translated(event, chosen) for event in memory]
+class Reading(NamedTuple):
+    """A memory by event, flat, and by symbol; `anomalies` are the symbols that were replaced."""
+
+    memory: Events
+    state: Sequence[str]
+    where: Mapping[str, Sequence[int]]
+    anomalies: Substitutions
+
+
+def reading(memory: Events, chosen: Substitutions | None = None) -> Reading:
+    """The memory as it is, or with the chosen symbols in place of the observed ones."""
+    if chosen:
+        memory = [[chosen[s].expected if s in chosen else s for s in event] for event in memory]
+    state = flat(memory)
+    return Reading(memory, state, positions(state), chosen or {})

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kato_processor.affinity import Weights
-from kato_processor.ensemble import TIE_DIGITS, Ensemble, Json, Match, Statistics
+from kato_processor.affinity import Weigh
+from kato_processor.ensemble import Ensemble, Json, Statistics
+from kato_processor.fuzzy import Reading
+from kato_processor.match import TIE_DIGITS, Match
 
 PRUNE_FACTOR = 3
 
@@ -19,12 +21,12 @@ class Recall:
 
 def recall(
     matches: Sequence[Match],
-    state: Sequence[str],
+    plain: Reading,
     statistics: Statistics,
     *,
     max_predictions: int,
     ranking: str,
-    weights: Weights | None,
+    weigh: Weigh | None,
 ) -> Recall:
     """Weigh every match against the others, rank and cut.
 
@@ -33,7 +35,7 @@ def recall(
     """
     if not matches:
         return Recall()
-    ensemble = Ensemble(matches, state, statistics, weights)
+    ensemble = Ensemble(matches, plain, statistics, weigh)
     ranked = [(ensemble.standing(match), match) for match in matches]
     if ranking not in ranked[0][0]:
         ranked = [(standing | ensemble.details(match), match) for standing, match in ranked]
@@ -42,7 +44,7 @@ def recall(
         predictions=[
             standing | ensemble.details(match) for standing, match in ranked[:max_predictions]
         ],
-        future_potentials=ensemble.future_potentials(),
+        future_potentials=ensemble.futures.potentials(),
     )
 
 

@@ -1,14 +1,16 @@
 """A node's answer to a short-term memory: candidates, metrics and ranking under one config."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from kato_processor import affinity, metrics
 from kato_processor.candidates import Criteria, matches
 from kato_processor.ensemble import Statistics
 from kato_processor.filters import Pipeline
+from kato_processor.fuzzy import reading
 from kato_processor.index import Index
-from kato_processor.matching import Events, flat
+from kato_processor.matching import Events
 from kato_processor.memory import Emotives
 from kato_processor.prediction import PRUNE_FACTOR, Recall, recall
 from kato_processor.storage import Entropies
@@ -26,9 +28,9 @@ def recalled(
     newest_row: int | None = None,
 ) -> Recall:
     """What these events recall; `newest_row` leaves out what was learned later."""
-    state = flat(events)
-    if not state:
+    if not events:
         return Recall()
+    plain = reading(events)
     stages = config["filter_pipeline"]
     criteria = Criteria(
         threshold=config["recall_threshold"],
@@ -39,8 +41,8 @@ def recalled(
     )
     limit = config["max_predictions"]
     return recall(
-        matches(index, events, criteria, kept=PRUNE_FACTOR * limit),
-        state,
+        matches(index, plain, criteria, kept=PRUNE_FACTOR * limit),
+        plain,
         Statistics(
             patterns=len(index),
             vocabulary=index.vocabulary,
@@ -49,19 +51,19 @@ def recalled(
         ),
         max_predictions=limit,
         ranking=config["rank_sort_algo"],
-        weights=_weights(index, state, config.get("affinity_emotive"), affinity_of),
+        weigh=_weigh(index, config.get("affinity_emotive"), affinity_of),
     )
 
 
-def _weights(
-    index: Index, state: list[str], emotive: str | None, affinity_of: AffinityOf
-) -> affinity.Weights | None:
+def _weigh(index: Index, emotive: str | None, affinity_of: AffinityOf) -> affinity.Weigh | None:
     if not emotive:
         return None
-    return {
-        symbol: affinity.weight(affinity_of(symbol).get(emotive, 0.0), index.frequency(symbol))
-        for symbol in set(state)
-    }
+
+    @cache
+    def weigh(symbol: str) -> float:
+        return affinity.weight(affinity_of(symbol).get(emotive, 0.0), index.frequency(symbol))
+
+    return weigh
 
 
 def entropies(index: Index) -> Iterator[tuple[int, Entropies]]:
