@@ -105,7 +105,7 @@ def _read(pattern: Pattern, plain: Reading, near: fuzzy.Near) -> Reading:
 
 
 def _lined_up(pattern: Pattern, similarity: float, reading: Reading) -> Match:
-    alignment = align(pattern.tokens, reading.where, len(reading.state))
+    alignment = align(reading.alphabet.text(pattern.tokens), reading.text)
     first = reading.state[alignment.places[0]] if alignment.places else ""
     return Match(
         pattern=pattern,

@@ -8,7 +8,7 @@ observed stays visible in `matches` and `anomalies`.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from kato_processor.matching import Events, flat, positions
+from kato_processor.matching import Alphabet, Events, flat
 
 _SLACK = 1e-4
 
@@ -70,11 +70,12 @@ def _order(anomaly: Anomaly) -> tuple[float, str]:
 
 
 class Reading(NamedTuple):
-    """A memory by event, flat, and by symbol; `anomalies` are the symbols that were replaced."""
+    """A memory by event, flat, and as text; `anomalies` are the symbols that were replaced."""
 
     memory: Events
     state: Sequence[str]
-    where: Mapping[str, Sequence[int]]
+    alphabet: Alphabet
+    text: str
     anomalies: Substitutions
 
 
@@ -83,4 +84,5 @@ def reading(memory: Events, chosen: Substitutions | None = None) -> Reading:
     if chosen:
         memory = [[chosen[s].expected if s in chosen else s for s in event] for event in memory]
     state = flat(memory)
-    return Reading(memory, state, positions(state), chosen or {})
+    alphabet = Alphabet(state)
+    return Reading(memory, state, alphabet, alphabet.text(state), chosen or {})

@@ -1,14 +1,31 @@
 """How a pattern and the short-term memory line up; pure functions on symbol sequences.
 
-Source of every rule: KATO contract 2.6.2 and 2.6.3. `tokens` is the flattened pattern, `state`
-the flattened short-term memory.
+Source of every rule: KATO contract 2.6.2 and 2.6.3. The flattened pattern and the state, the
+flattened short-term memory, are compared as texts of one character a symbol, which Python searches
+at the speed of C.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 Event = list[str]
 Events = list[Event]
+
+
+_FOREIGN = "\0"
+_PROBE_SIZE = 16
+
+
+class Alphabet:
+    """A character for each symbol of a state, and one for all others."""
+
+    def __init__(self, state: Iterable[str]) -> None:
+        distinct = dict.fromkeys(state)
+        self._characters = {symbol: chr(code) for code, symbol in enumerate(distinct, start=1)}
+
+    def text(self, symbols: Iterable[str]) -> str:
+        characters = self._characters
+        return "".join([characters.get(symbol, _FOREIGN) for symbol in symbols])
 
 
 class Block(NamedTuple):
@@ -39,65 +56,57 @@ def flat(events: Sequence[Sequence[str]]) -> list[str]:
     return [symbol for event in events for symbol in event]
 
 
-def positions(state: Sequence[str]) -> dict[str, list[int]]:
-    """Where each symbol occurs in the state: made once, used for every candidate."""
-    found: dict[str, list[int]] = {}
-    for place, symbol in enumerate(state):
-        found.setdefault(symbol, []).append(place)
-    return found
-
-
-def blocks(tokens: Sequence[str], where: Mapping[str, Sequence[int]], length: int) -> list[Block]:
+def blocks(tokens: str, state: str) -> list[Block]:
     """Ratcliff/Obershelp blocks as `difflib.SequenceMatcher` finds them, without junk rules.
 
     The longest block first, the earliest in the pattern then in the state on ties, the same to its
-    left and right; adjacent blocks are merged. `where` is `positions(state)`.
+    left and right; adjacent blocks are merged.
     """
-    shared = [(place, where[token]) for place, token in enumerate(tokens) if token in where]
-    if len(shared) == 1:
-        place, state_places = shared[0]
-        return [Block(at=place, state_at=state_places[0], size=1)]
     found = []
-    waiting = [(0, len(tokens), 0, length)]
+    first, last = len(tokens) - len(tokens.lstrip(_FOREIGN)), len(tokens.rstrip(_FOREIGN))
+    waiting = [(first, last, 0, len(state))]
     while waiting:
         low, high, state_low, state_high = waiting.pop()
-        block = _longest(shared, low, high, state_low, state_high)
+        block = _longest(tokens, low, high, state, state_low, state_high)
         if block is None:
             continue
+        at, state_at, size = block
         found.append(block)
-        waiting.append((low, block.at, state_low, block.state_at))
-        waiting.append((block.at + block.size, high, block.state_at + block.size, state_high))
-    return _merged(sorted(found, key=lambda block: block.at))
+        if low < at and state_low < state_at:
+            waiting.append((low, at, state_low, state_at))
+        if at + size < high and state_at + size < state_high:
+            waiting.append((at + size, high, state_at + size, state_high))
+    return _merged(sorted(found)) if len(found) > 1 else found
 
 
 def _longest(
-    shared: Sequence[tuple[int, Sequence[int]]],
-    low: int,
-    high: int,
-    state_low: int,
-    state_high: int,
+    tokens: str, low: int, high: int, state: str, state_low: int, state_high: int
 ) -> Block | None:
     best_at, best_state_at, best_size = 0, 0, 0
-    before: dict[int, int] = {}
-    last_place = -1
-    for place, state_places in shared:
-        if place < low:
+    at = low
+    while at + best_size < high:
+        end = at + best_size + 1
+        if tokens[end - 1] == _FOREIGN:
+            at = end
             continue
-        if place >= high:
-            break
-        runs: dict[int, int] = {}
-        if place != last_place + 1:
-            before = {}
-        for state_place in state_places:
-            if state_place < state_low:
+        tail = max(at, end - _PROBE_SIZE)
+        state_at = state.find(tokens[tail:end], state_low, state_high)
+        if state_at < 0:
+            at = tail + 1  # nothing that holds this tail is in the state
+            continue
+        if tail > at:
+            state_at = state.find(tokens[at:end], state_low, state_high)
+            if state_at < 0:
+                at += 1
                 continue
-            if state_place >= state_high:
-                break
-            size = runs[state_place] = before.get(state_place - 1, 0) + 1
-            if size > best_size:
-                best_at, best_state_at = place - size + 1, state_place - size + 1
-                best_size = size
-        before, last_place = runs, place
+        size = best_size + 1
+        while (
+            at + size < high
+            and state_at + size < state_high
+            and tokens[at + size] == state[state_at + size]
+        ):
+            size += 1
+        best_at, best_state_at, best_size = at, state_at, size
     return Block(at=best_at, state_at=best_state_at, size=best_size) if best_size else None
 
 
@@ -112,9 +121,9 @@ def _merged(found: Sequence[Block]) -> list[Block]:
     return whole
 
 
-def align(tokens: Sequence[str], where: Mapping[str, Sequence[int]], length: int) -> Alignment:
-    """Without a block the whole pattern counts as the present. Arguments as for `blocks`."""
-    found = blocks(tokens, where, length)
+def align(tokens: str, state: str) -> Alignment:
+    """Without a block the whole pattern counts as the present."""
+    found = blocks(tokens, state)
     if not found:
         return Alignment(places=[], blocks=0, start=0, end=len(tokens))
     places = [

@@ -12,7 +12,7 @@ from rapidfuzz import fuzz
 
 from kato_processor import metrics, recalling
 from kato_processor.index import Index
-from kato_processor.matching import Events, align, blocks, cut, flat, positions
+from kato_processor.matching import Alphabet, Events, align, blocks, cut, flat
 from kato_processor.memory import KEPT_ENTRIES, Memory, Observation, event_of, window
 from kato_processor.naming import node_file, pattern_hash
 from kato_processor.prediction import Recall
@@ -40,18 +40,38 @@ def recalled(patterns: list[Events], memory: Events, **config: Any) -> Recall:
     )
 
 
-@given(TOKENS, TOKENS)
-def test_blocks_are_those_of_difflib(pattern: list[str], state: list[str]) -> None:
-    found = blocks(pattern, positions(state), len(state))
+def texts(tokens: list[str], state: list[str]) -> tuple[str, str]:
+    alphabet = Alphabet(state)
+    return alphabet.text(tokens), alphabet.text(state)
+
+
+def assert_blocks_of_difflib(pattern: list[str], state: list[str]) -> None:
+    found = blocks(*texts(pattern, state))
 
     expected = difflib.SequenceMatcher(None, pattern, state, autojunk=False).get_matching_blocks()
-    assert [(b.at, b.state_at, b.size) for b in found] == [tuple(b) for b in expected[:-1]]
+    assert [tuple(block) for block in found] == [tuple(block) for block in expected[:-1]]
+
+
+@given(TOKENS, TOKENS)
+def test_blocks_are_those_of_difflib(pattern: list[str], state: list[str]) -> None:
+    assert_blocks_of_difflib(pattern, state)
+
+
+@given(st.lists(st.sampled_from("ab"), min_size=20, max_size=60), st.integers(0, 40))
+def test_long_blocks_are_those_of_difflib(pattern: list[str], place: int) -> None:
+    assert_blocks_of_difflib(pattern, [*pattern[place:], "c", *pattern[: place + 18], *pattern])
+
+
+def test_a_symbol_repeated_many_times_is_matched_at_once() -> None:
+    (block,) = blocks(*texts(["a"] * 50_000, ["a"] * 50_000))
+
+    assert tuple(block) == (0, 0, 50_000)
 
 
 @given(PATTERN, TOKENS)
 def test_events_are_cut_whole_and_none_is_lost(events: Events, state: list[str]) -> None:
     tokens, sizes = flat(events), [len(event) for event in events]
-    alignment = align(tokens, positions(state), len(state))
+    alignment = align(*texts(tokens, state))
     first = state[alignment.places[0]] if alignment.places else ""
 
     where = cut(tokens, sizes, alignment, first)
