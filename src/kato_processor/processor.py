@@ -145,9 +145,10 @@ class Processor:
         return session
 
     def _context(self, workspace: Workspace, node: Node) -> Context:
+        has_vectors = self.settings.config["indexer_type"] == "VI"  # the process's, as in KATO
         return Context(
             config=effective(self.settings.config, workspace.config),
-            vector_symbols=node.near_vectors,
+            vector_symbols=node.near_vectors if has_vectors else None,
             newest_row=node.newest_row(),
         )
 

@@ -20,10 +20,13 @@ _ANY_ROW = 2**62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a step needs besides the memory: config, the node's vectors and newest pattern."""
+    """What a step needs besides the memory: config, the node's vectors and newest pattern.
+
+    Without `vector_symbols` vectors are not looked at.
+    """
 
     config: Config
-    vector_symbols: VectorSymbols
+    vector_symbols: VectorSymbols | None
     newest_row: int
 
 
@@ -58,7 +61,7 @@ def observe(memory: Memory, observation: Observation, context: Context) -> Lesso
     config = context.config
     names: set[str] = set()
     vectors: list[NamedVector] = []
-    if observation.vectors and config["indexer_type"] == "VI":
+    if observation.vectors and context.vector_symbols:
         names, vector = context.vector_symbols(observation.vectors)
         vectors = [vector]
     event = event_of(observation.strings, names, sort=config["sort_symbols"])
