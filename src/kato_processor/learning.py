@@ -114,6 +114,23 @@ def feel(db: sqlite3.Connection, symbols: Iterable[str], felt: Emotives) -> None
     db.executemany(_FEEL, [(symbol, *value) for symbol in set(symbols) for value in values])
 
 
+def forget(db: sqlite3.Connection, name: str) -> bool:
+    """Delete a pattern, and what is felt about symbols that no pattern holds any more."""
+    deleted = db.execute("DELETE FROM patterns WHERE name = ? RETURNING events", (name,)).fetchone()
+    if deleted is None:
+        return False
+    felt = {symbol for (symbol,) in db.execute("SELECT DISTINCT symbol FROM symbol_affinities")}
+    unheld = felt.intersection(flat(json.loads(deleted[0])))
+    for (events,) in db.execute("SELECT events FROM patterns"):
+        if not unheld:
+            break
+        unheld.difference_update(flat(json.loads(events)))
+    gone = [(symbol,) for symbol in unheld]
+    db.executemany("DELETE FROM symbol_affinities WHERE symbol = ?", gone)
+    raised(db, "generation")
+    return True
+
+
 def keep_vectors(db: sqlite3.Connection, vectors: Sequence[NamedVector]) -> None:
     """Keep vectors of the collection's dimension, which the first one decides."""
     for name, elements in vectors:

@@ -137,12 +137,9 @@ class Storage:
         learning.keep_vectors(self._connection, vectors)
 
     def forget(self, name: str) -> bool:
-        """Delete one pattern; whether it was there."""
+        """Delete one pattern and the affinities that no other one keeps; whether it was there."""
         with self.writing():
-            deleted = self._connection.execute("DELETE FROM patterns WHERE name = ?", (name,))
-            if deleted.rowcount:
-                learning.raised(self._connection, "generation")
-        return deleted.rowcount > 0
+            return learning.forget(self._connection, name)
 
     def clear(self) -> None:
         """Forget everything but the node's own name."""

@@ -242,6 +242,18 @@ def test_a_pattern_can_be_deleted(client: Client) -> None:
     assert [p["name"] for p in predicted(client, session, "a", "b")] == [kept.removeprefix("PTRN|")]
 
 
+def test_a_deleted_pattern_takes_what_is_felt_about_its_own_symbols(client: Client) -> None:
+    session = client.session("unfelt")
+    name = learned(client, session, {"strings": ["a"], "emotives": {"joy": 1}}, "b")
+    learned(client, session, "a", {"strings": ["c"], "emotives": {"joy": 2}})
+
+    client.send("DELETE", f"/pattern/{name}?node_id=unfelt")
+
+    assert client.get("/symbols/stats?node_id=unfelt")["symbols"].keys() == {"a", "c"}
+    affinities = client.get("/symbols/affinity?node_id=unfelt")["affinities"]
+    assert affinities == {"a": {"joy": 3.0}, "c": {"joy": 2.0}}
+
+
 def test_clear_all_forgets_the_node_for_everybody(client: Client) -> None:
     session, other = client.session("clearing"), client.session("clearing")
     learned(client, session, "a", "b", "c")
