@@ -59,15 +59,12 @@ def run(settings: Settings, environ: Mapping[str, str], *, parent: int) -> None:
     folder = settings.home / "gateway"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "control.lock"
-    with (
-        lock.held(path, what="control of the gateway", timeout_s=_OTHER_ENDS_S),
-        listening(folder) as listener,
-    ):
-        uvloop.run(_serve(settings, environ, listener, parent=parent))
+    with lock.held(path, what="control of the gateway", timeout_s=_OTHER_ENDS_S):
+        uvloop.run(_serve(settings, environ, folder, parent=parent))
 
 
 async def _serve(
-    settings: Settings, environ: Mapping[str, str], listener: socket.socket, *, parent: int
+    settings: Settings, environ: Mapping[str, str], folder: Path, *, parent: int
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "control"))
@@ -83,7 +80,8 @@ async def _serve(
         loop.add_signal_handler(number, end)
     orphaned = asyncio.create_task(_when_orphaned(parent, end))
     try:
-        await server.serve_with_timers(listener)
+        with listening(folder) as listener:  # not before all is known to be right
+            await server.serve_with_timers(listener)
     finally:
         orphaned.cancel()
 
