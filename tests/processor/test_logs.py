@@ -12,11 +12,11 @@ from .conftest import Client
 from .process import COMMAND, environment
 
 
-def logged(folder: Path, *options: str, asking: Any = None, **environ: str) -> list[str]:
-    """The lines of a process's life, without time and pid."""
+def logged(folder: Path, *, asking: Any = None, workers: int = 1, **environ: str) -> list[str]:
+    """The lines of a process's life, without time and pid; it ends once all workers listen."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = subprocess.Popen(
-            [*COMMAND, "--fd", str(listener.fileno()), *options],
+            [*COMMAND, "--fd", str(listener.fileno()), "--workers", str(workers)],
             env=environment(folder, **{"LOG_LEVEL": "INFO", **environ}),
             pass_fds=[listener.fileno()],
             stderr=subprocess.PIPE,
@@ -24,13 +24,18 @@ def logged(folder: Path, *options: str, asking: Any = None, **environ: str) -> l
         )
         port = listener.getsockname()[1]
         client = Client(port)
+    assert process.stderr
+    text = ""
+    while text.count("listening on") < workers:
+        text += process.stderr.readline()
     client.get("/health")
     if asking:
         asking(client)
     client.close()
     process.terminate()
-    _, text = process.communicate(timeout=30)
-    assert process.returncode == 0
+    with process.stderr:
+        text += process.stderr.read()
+    assert process.wait(timeout=30) == 0
     stamp = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ ")
     lines = text.splitlines()
     assert all(stamp.match(line) for line in lines), text
@@ -39,7 +44,7 @@ def logged(folder: Path, *options: str, asking: Any = None, **environ: str) -> l
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_worker_says_where_it_listens_and_keeps_data(tmp_path: Path, workers: int) -> None:
-    lines = logged(tmp_path, "--workers", str(workers))
+    lines = logged(tmp_path, workers=workers)
 
     listening = f"INFO listening on http://127.0.0.1:PORT, data in {tmp_path}"
     assert sorted(lines) == [listening] * workers + ["INFO stopped"] * workers
