@@ -4,6 +4,7 @@
 #   dist/              our own wheel: nothing of ours is installed from an index by name
 #
 # Offline: --build-arg BASE_IMAGE=<local image with python3> --build-arg WHEELS=<folder>
+# Our extras: --build-arg EXTRAS=redis,vectors (redis if left out)
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build

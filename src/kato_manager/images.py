@@ -1,9 +1,10 @@
 """The images that instances run from: our own is built, every other is pulled."""
 
 import io
+import re
 import tarfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,10 @@ from kato_manager.runtimes.engine import Engine
 
 PROCESSOR = "kato-processor"
 DEFAULT_TAG = "latest"
-_NOT_IN_PROCESSOR = frozenset({"docker", "filelock", "psutil", "pyyaml", "rich", "typer"})
+EXTRAS = "redis"  # sessions may be shared over machines
+_NOT_IN_PROCESSOR = frozenset(
+    {"docker", "fastapi", "filelock", "prometheus-client", "rich", "typer"}
+)
 Progress = Callable[[str], None]
 
 
@@ -101,13 +105,14 @@ class Images:
         """Build our own image.
 
         `build_args` are those of `compose/processor.Dockerfile`; WHEELS is a folder of this
-        machine, and with it nothing is fetched from an index.
+        machine, and with it nothing is fetched from an index. EXTRAS are ours to be installed.
         """
         from docker.errors import APIError
 
         arguments = dict(build_args or {})
         wheels = arguments.pop("WHEELS", "")
-        context = build_context(Path(wheels) if wheels else None)
+        extras = _known(arguments.pop("EXTRAS", EXTRAS))
+        context = build_context(Path(wheels) if wheels else None, extras)
         if wheels:
             arguments["PIP_NO_INDEX"] = "1"
         self._on_progress(f"building {tag}")
@@ -163,11 +168,26 @@ def folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "compose"
 
 
-def build_context(wheels: Path | None) -> bytes:
+def requirements(extras: Collection[str]) -> list[str]:
+    """What the processor needs from others."""
+    return wheel.requirements(extras=extras, without=_NOT_IN_PROCESSOR)
+
+
+def _known(text: str) -> list[str]:
+    chosen = [name for name in re.split(r"[, ]+", text) if name]
+    if unknown := set(chosen) - set(wheel.extras()):
+        raise ConfigError(
+            f"EXTRAS: {', '.join(sorted(unknown))}: no such extra",
+            hint=f"there are {', '.join(sorted(wheel.extras()))}",
+        )
+    return chosen
+
+
+def build_context(wheels: Path | None, extras: Collection[str] = (EXTRAS,)) -> bytes:
     """A tar of what `processor.Dockerfile` copies; equal content gives equal bytes."""
     if wheels is not None and not wheels.is_dir():
         raise ConfigError(f"WHEELS: {wheels} is not a folder")
-    needed = "\n".join(wheel.requirements(without=_NOT_IN_PROCESSOR)) + "\n"
+    needed = "\n".join(requirements(extras)) + "\n"
     files = {
         "processor.Dockerfile": (folder() / "processor.Dockerfile").read_bytes(),
         "requirements.txt": needed.encode(),

@@ -9,7 +9,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -37,10 +37,24 @@ def content() -> bytes:
     return buffer.getvalue()
 
 
-def requirements(*, without: frozenset[str] = frozenset()) -> list[str]:
-    """What we need from others, extras left out, except the distributions named."""
-    wanted = (one for one in metadata.requires(DISTRIBUTION) or () if "extra ==" not in one)
-    return [one for one in wanted if re.split(r"[^A-Za-z0-9_.-]", one)[0] not in without]
+def extras() -> list[str]:
+    """The names of our extras for users."""
+    named = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    return [name for name in named if name != "dev"]
+
+
+def requirements(
+    *, extras: Collection[str] = (), without: Collection[str] = frozenset()
+) -> list[str]:
+    """What we need from others, with these extras, except the distributions named."""
+    found = []
+    for one in metadata.requires(DISTRIBUTION) or ():
+        wanted, _, marker = one.partition(";")
+        extra = re.search(r"extra == .(\w+)", marker)
+        name = re.split(r"[^A-Za-z0-9_.-]", wanted)[0]
+        if name not in without and (extra is None or extra[1] in extras):
+            found.append(wanted.strip())
+    return found
 
 
 def _files(info: str) -> Iterator[tuple[str, bytes]]:

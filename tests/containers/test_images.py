@@ -1,8 +1,13 @@
 """Our own image is built offline and serves; others come by policy."""
 
+import ast
 import io
+import re
+import sys
 import tarfile
 import zipfile
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -35,12 +40,57 @@ def test_the_context_holds_our_own_wheel_and_what_the_processor_needs():
         f"dist/{wheel.file_name()}",
     }
     needed = content["requirements.txt"].decode().split()
-    assert any(one.startswith("fastapi") for one in needed)
+    assert any(one.startswith("starlette") for one in needed)
+    assert any(one.startswith("redis") for one in needed)
     assert not any(one.startswith(("kato", "docker", "typer")) for one in needed)
     with zipfile.ZipFile(io.BytesIO(content[f"dist/{wheel.file_name()}"])) as archive:
         assert archive.testzip() is None
         assert "kato_processor/__main__.py" in archive.namelist()
         assert not [name for name in archive.namelist() if "__pycache__" in name]
+
+
+def imported(package: str) -> set[str]:
+    """The modules of others that a package imports anywhere."""
+    found: set[str] = set()
+    for path in (Path(images.__file__).parents[1] / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).partition(".")[0])
+    return found - sys.stdlib_module_names - set(wheel.PACKAGES)
+
+
+def brought(requirements: list[str]) -> set[str]:
+    """The distributions that requirements bring, with what those need."""
+    found: set[str] = set()
+    waiting = list(requirements)
+    while waiting:
+        wanted, _, marker = waiting.pop().partition(";")
+        name = re.split(r"[^A-Za-z0-9_.-]", wanted)[0].lower().replace("_", "-")
+        if name not in found and "extra" not in marker:
+            found.add(name)
+            try:
+                waiting += metadata.requires(name) or ()
+            except metadata.PackageNotFoundError:  # for another system
+                found.discard(name)
+    return found
+
+
+def test_the_image_gets_all_that_the_processor_imports():
+    there = brought(images.requirements(wheel.extras()))
+
+    owners = metadata.packages_distributions()
+    guides = {"app", "scripts", "pulsepal"}  # their own names for what is ours
+    for module in imported("kato_processor") | imported("kato_sessions") - guides:
+        assert {name.lower().replace("_", "-") for name in owners[module]} & there, module
+
+
+def test_an_extra_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="EXTRAS: vectrs: no such extra") as raised:
+        Images(None).build(build_args={"EXTRAS": "redis, vectrs"})
+
+    assert "vectors" in raised.value.hint
 
 
 def test_wheels_must_be_a_folder(tmp_path):
@@ -72,6 +122,7 @@ def test_our_own_image_is_built_offline_and_serves(fleet):
     instance = fleet.instance(launch=launch)
     handle = fleet.serve(instance)
     assert get(instance.port, "/health")["status"] == "healthy"
+    assert get(instance.port, "/metrics")["resources"]["memory_bytes"] > 0
     script = "test $(id -u) -ne 0 && touch /data/x"
     assert fleet.runtime.exec(handle, ("sh", "-c", script), tty=False) == 0
 
