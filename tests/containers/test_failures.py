@@ -183,8 +183,10 @@ def test_8_the_event_stream_goes_on_after_a_lost_connection(fleet, tmp_path):
 def test_8_after_a_restart_of_the_daemon_everything_is_as_the_engine_says(fleet):
     comes_back = fleet.instance("back", restart="unless-stopped")
     stays_away = fleet.instance("away")
+    stopped_before = fleet.instance("stopped")
     handles = [fleet.serve(one) for one in (comes_back, stays_away)]
     runtime = fleet.runtime
+    runtime.stop(fleet.serve(stopped_before), grace_s=0)
 
     restart_docker()
 
@@ -197,6 +199,7 @@ def test_8_after_a_restart_of_the_daemon_everything_is_as_the_engine_says(fleet)
     assert states[stays_away.id] == "exited"
     again = fleet.serve(stays_away)
     assert again["container"] != handles[1]["container"]
+    fleet.serve(stopped_before)
 
 
 def test_9_what_was_stopped_or_removed_behind_our_back_is_seen_and_may_be_stopped(fleet):

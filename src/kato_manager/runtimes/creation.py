@@ -109,6 +109,9 @@ class Creation:
         name = container.volume_name(instance.spec)
         labels = self.owner.volume_labels(instance)
         volume = self.engine.api.create_volume(name, labels=labels)
+        if volume["Labels"] != labels:
+            # It was there before; then a Docker that was restarted leaves labels out of its answer.
+            volume = self.engine.api.inspect_volume(name)
         self.owner.check(f"volume {name}", volume["Labels"], instance.id)
         try:
             yield
