@@ -26,9 +26,9 @@ def wait(
 ) -> None:
     """Return when the instance is ready.
 
-    It only reads: nothing of the instance's data is changed. Raises `StartFailed` with the last
-    log lines as soon as it has died, `NotReady` after `timeout_s` (its own when None), counted from
-    `begun` by the monotonic clock, or from now.
+    It only reads: nothing of the instance's data is changed. Raises `StartFailed` as soon as it
+    has died, `NotReady` after `timeout_s` (its own when None), counted from `begun` by the
+    monotonic clock, or from now; both with the last log lines, which may be gone afterwards.
     """
     limit_s = instance.spec.ready_timeout_s if timeout_s is None else timeout_s
     deadline = (time.monotonic() if begun is None else begun) + limit_s
@@ -36,14 +36,11 @@ def wait(
     while problem := probe(instance):
         observed = observe()
         if observed.state != "running":
-            raise StartFailed(
-                _death(instance, observed, last_lines(_LOG_LINES)), hint=_hint(instance)
-            )
+            said = _death(instance, observed) + _quoted(last_lines(_LOG_LINES))
+            raise StartFailed(said, hint=_where_its_log_is(instance))
         if time.monotonic() >= deadline:
-            raise NotReady(
-                f"instance {instance.id!r} was not ready after {limit_s:g} s: {problem}",
-                hint=f"give it longer with --timeout; see {_hint(instance)}",
-            )
+            said = f"instance {instance.id!r} was not ready after {limit_s:g} s: {problem}"
+            raise NotReady(said + _quoted(last_lines(_LOG_LINES)), hint=_what_to_try(instance))
         time.sleep(min(pause_s, max(0.0, deadline - time.monotonic())))
         pause_s = min(pause_s * _GROWTH, LAST_PAUSE_S)
 
@@ -57,7 +54,8 @@ def probe(instance: Instance, attempt_s: float = _ATTEMPT_S) -> str:
         response = connection.getresponse()
         body = response.read(1_000_000)
     except (OSError, http.client.HTTPException) as error:
-        return f"GET {health.path} on port {instance.port}: {error!r}"
+        cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return f"GET {health.path} on port {instance.port}: {cause}"
     finally:
         connection.close()
     if not 200 <= response.status < 300:  # noqa: PLR2004 - success, RFC 9110 15.3
@@ -73,12 +71,25 @@ def _stranger(instance: Instance, body: bytes) -> str:
     return "" if claimed == instance.id else f"port {instance.port} is answered by {claimed!r}"
 
 
-def _death(instance: Instance, observed: Observed, lines: Iterable[str]) -> str:
+def _death(instance: Instance, observed: Observed) -> str:
     code = "" if observed.exit_code is None else f" with exit code {observed.exit_code}"
     reason = f" ({observed.reason})" if observed.reason else ""
-    shown = "".join(f"\n  | {line}" for line in lines)
-    return f"instance {instance.id!r} ended{code}{reason} before it was ready{shown}"
+    return f"instance {instance.id!r} ended{code}{reason} before it was ready"
 
 
-def _hint(instance: Instance) -> str:
-    return f"kato logs {instance.id}"
+def _quoted(lines: Iterable[str]) -> str:
+    return "".join(f"\n  | {line}" for line in lines)
+
+
+def _where_its_log_is(instance: Instance) -> str:
+    """A container's log ends with it; a local instance's outlives even its entry."""
+    return f"kato logs {instance.id}" if instance.runtime == "local" else ""
+
+
+def _what_to_try(instance: Instance) -> str:
+    longer = "give it longer with --timeout"
+    if log := _where_its_log_is(instance):
+        return f"{longer}; see {log}"
+    launch = instance.spec.launch
+    asked = f"container_port {launch.container_port}, health {launch.health.path}"
+    return f"{longer}, or set where it answers; it was asked at {asked}"

@@ -265,7 +265,7 @@ def test_a_program_that_claims_another_id_is_not_taken_for_the_instance(
 
     assert caught.value.message == (
         f"instance 'a' was not ready after 0.3 s: port {home.ports[0]} is answered by"
-        " 'somebody-else'"
+        " 'somebody-else'\n  | echo a starts"
     )
 
 

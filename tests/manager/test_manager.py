@@ -149,6 +149,7 @@ def test_an_instance_that_is_never_ready_is_undone(home: Home, managed) -> None:
 
     assert caught.value.message == (
         "instance 'a' was not ready after 0.2 s: GET /health answered 503"
+        "\n  | first line\n  | last line"
     )
     assert runtime.running == []
     assert refused(home, manager)

@@ -152,6 +152,7 @@ def test_24_what_is_never_ready_is_given_up(home: Home) -> None:
     assert done.code == 6
     assert done.err == (
         "error: instance 'a' was not ready after 0.3 s: GET /health answered 503\n"
+        "  | echo a starts\n"
         "hint: give it longer with --timeout; see kato logs a\n"
     )
     assert home.is_clean()
