@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from kato_manager.errors import InstanceNotFound, KatoError, PartlyFailed
+from kato_manager.errors import InstanceNotFound, KatoError, PartlyFailed, RuntimeUnavailable
 from kato_manager.manager import Manager
 from kato_manager.model import Instance
 from kato_manager.plan import DOWN_WORDS, Action, Plan, Step
@@ -39,6 +39,7 @@ class Outcome:
     result: Result
     reason: str = ""
     hint: str = ""
+    silent: bool = False  # it failed because its engine did not answer: nothing was changed
     duration_s: float = 0.0
     instance: Instance | None = None
 
@@ -126,9 +127,10 @@ class _Run:
     def _begin_ready(self, pool: "ThreadPoolExecutor", parallel: int) -> None:
         for step in list(self._waiting.values()):
             if self._interrupted:
-                self._end(step, Result.SKIPPED, "interrupted")
+                self._end(Outcome(step=step, result=Result.SKIPPED, reason="interrupted"))
             elif blocker := self._failed_need(step):
-                self._end(step, Result.SKIPPED, f"{blocker} did not come up")
+                reason = f"{blocker} did not come up"
+                self._end(Outcome(step=step, result=Result.SKIPPED, reason=reason))
             elif len(self._running) == parallel:
                 return
             elif self._pending.isdisjoint(self._needs[step.id]):
@@ -149,35 +151,12 @@ class _Run:
         done, _ = wait(self._running, timeout=SIGNAL_S, return_when=FIRST_COMPLETED)
         for future in done:
             step, begun = self._running.pop(future)
-            duration_s = time.monotonic() - begun
-            error = future.exception()
-            if error is None:
-                instance = future.result()
-                self._end(step, Result.DONE, duration_s=duration_s, instance=instance)
-            elif isinstance(error, KatoError):
-                self._end(step, Result.FAILED, error.message, error.hint, duration_s)
-            else:
-                self._end(step, Result.FAILED, f"{type(error).__name__}: {error}", "", duration_s)
+            self._end(_outcome(step, future, time.monotonic() - begun))
 
-    def _end(
-        self,
-        step: Step,
-        result: Result,
-        reason: str = "",
-        hint: str = "",
-        duration_s: float = 0.0,
-        instance: Instance | None = None,
-    ) -> None:
+    def _end(self, outcome: Outcome) -> None:
+        step = outcome.step
         self._waiting.pop(step.id, None)
         self._pending.discard(step.id)
-        outcome = Outcome(
-            step=step,
-            result=result,
-            reason=reason,
-            hint=hint,
-            duration_s=duration_s,
-            instance=instance,
-        )
         self._outcomes[step.id] = outcome
         self._on_end(outcome)
 
@@ -202,6 +181,24 @@ class _Run:
             return self._manager.stop(instance_id)
         except InstanceNotFound:  # somebody else was quicker
             return None
+
+
+def _outcome(step: Step, future: "Future[Instance | None]", duration_s: float) -> Outcome:
+    error = future.exception()
+    if error is None:
+        return Outcome(
+            step=step, result=Result.DONE, duration_s=duration_s, instance=future.result()
+        )
+    if not isinstance(error, KatoError):
+        error = KatoError(f"{type(error).__name__}: {error}")
+    return Outcome(
+        step=step,
+        result=Result.FAILED,
+        reason=error.message,
+        hint=error.hint,
+        silent=isinstance(error, RuntimeUnavailable),
+        duration_s=duration_s,
+    )
 
 
 def _needs(steps: Collection[Step]) -> Mapping[str, set[str]]:
@@ -239,12 +236,19 @@ def _seen(outcome: Outcome, word: str) -> Outcome:
 
 
 def raise_failures(outcomes: Iterable[Outcome]) -> None:
-    """Raise `PartlyFailed` naming every step that was not done and why."""
+    """Raise `PartlyFailed` naming every step that was not done and why.
+
+    `RuntimeUnavailable` instead when none was done and no engine answered: nothing was changed.
+    """
+    outcomes = list(outcomes)
     lost = [one for one in outcomes if one.result is not Result.DONE]
-    if lost:
-        lines = [f"{one.step.id}: {one.result}: {_indented(one.reason)}" for one in lost]
-        count = f"{len(lost)} step{'s' if len(lost) > 1 else ''} not done"
-        raise PartlyFailed("\n  ".join([count, *lines]), hint="the same command continues")
+    if not lost:
+        return
+    lines = [f"{one.step.id}: {one.result}: {_indented(one.reason)}" for one in lost]
+    count = f"{len(lost)} step{'s' if len(lost) > 1 else ''} not done"
+    silent = all(one.silent or one.result is Result.SKIPPED for one in outcomes)
+    kind = RuntimeUnavailable if silent and any(one.silent for one in lost) else PartlyFailed
+    raise kind("\n  ".join([count, *lines]), hint="the same command continues")
 
 
 def _indented(reason: str) -> str:

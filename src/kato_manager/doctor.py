@@ -41,7 +41,7 @@ def mend(manager: Manager, finding: Finding) -> str:
             manager.registry.ensure_id()  # any write repairs it
             return "written again"
         case "unfinished":
-            manager.settle_all()
+            manager.settle(finding.instance_id)
             return "settled"
         case "gone" | "failed":
             return _bring_back(manager, finding.instance_id)

@@ -82,3 +82,16 @@ class RegistryReadOnly(KatoError):
 
 class PartlyFailed(KatoError):
     pass
+
+
+def together(failures: Sequence[KatoError], *, of: int) -> KatoError:
+    """What the failures of `of` steps come to; what several of them say is said once.
+
+    Of several steps that is `PartlyFailed`, but `RuntimeUnavailable` when none of them found its
+    engine answering: then nothing was changed.
+    """
+    if of == 1:
+        return failures[0]
+    silent = len(failures) == of and all(isinstance(f, RuntimeUnavailable) for f in failures)
+    kind = RuntimeUnavailable if silent else PartlyFailed
+    return kind("; ".join(dict.fromkeys(map(str, failures))), hint=failures[0].hint)

@@ -125,7 +125,7 @@ class Manager:
             recorded = self._settled(spec.id)
             if recorded and self._is_running(recorded):
                 return self._as_wished(recorded, spec)
-            instance, listener = self._reservations.make(spec, recorded, origin)
+            instance, listener = self._reservations.make(spec, recorded, origin, to_launch=False)
             listener.close()
             reason = "starts on demand"
             return self.registry.record(
@@ -254,6 +254,11 @@ class Manager:
         past = {"folder": folder, "pid": 0, "started": ""}
         return self.runtimes["local"].logs(past, tail=tail, follow=follow)
 
+    def settle(self, instance_id: str) -> None:
+        """Finish or undo what a dead command left unfinished; waits for a living one."""
+        with self._exclusively(instance_id, 0):
+            self._settled(instance_id)
+
     def settle_all(self) -> None:
         """Settle the operations whose owners have died; those of living commands are left alone.
 
@@ -262,8 +267,8 @@ class Manager:
         for instance_id, instance in self.registry.read().items():
             if instance.operation and self.is_free(instance_id):
                 try:
-                    with self._exclusively(instance_id, 0), suppress(RuntimeUnavailable):
-                        self._settled(instance_id)
+                    with suppress(RuntimeUnavailable):
+                        self.settle(instance_id)
                 except KatoError as problem:
                     self._note(f"instance {instance_id!r} is left as it is: {problem}")
 

@@ -31,10 +31,16 @@ class Reservations:
         self._note = on_note
 
     def make(
-        self, spec: InstanceSpec, recorded: Instance | None, origin: str
+        self, spec: InstanceSpec, recorded: Instance | None, origin: str, *, to_launch: bool = True
     ) -> tuple[Instance, socket.socket]:
-        """Decide runtime and port, and write down what we are about to do."""
+        """Decide runtime and port, and write down what we are about to do.
+
+        Raises `RuntimeUnavailable` before anything is written when it is to be launched by an
+        engine that does not answer.
+        """
         runtime = self._runtime_for(spec, recorded)
+        if to_launch:
+            self._runtimes[runtime].check()
         present = now()
         with self._reserving() as reserved, self._registry.edit() as instances:
             refuse_clash(spec, instances)

@@ -62,13 +62,11 @@ def adopt(
     from kato_manager.errors import InstanceNotFound
 
     manager = _manager()
-    strays = [
-        one
-        for one in examination.diagnose(manager)
-        if one.trouble in {"orphan", "young"} and one.found
-    ]
+    findings = examination.diagnose(manager)
+    strays = [one for one in findings if one.trouble in {"orphan", "young"} and one.found]
     chosen = [one for one in strays if not words or one.instance_id in words]
     if missing := set(words or ()) - {one.instance_id for one in chosen}:
+        _refuse_if_silent(findings)
         raise InstanceNotFound(
             f"nothing of {', '.join(sorted(missing))} runs unrecorded", hint="kato doctor"
         )
@@ -76,6 +74,7 @@ def adopt(
         if not dry_run:
             examination.adopt(manager, one)
     _answer([one.instance_id for one in chosen], "adopted", dry_run=dry_run, format_=format_)
+    _refuse_if_silent(findings)
 
 
 def prune(*, dry_run: DryRun = False, yes: Yes = False, format_: As = Format.table) -> None:
@@ -98,12 +97,22 @@ def prune(*, dry_run: DryRun = False, yes: Yes = False, format_: As = Format.tab
         manager.stop(one.instance_id)
     pruned = [one.instance_id for one in (*strays, *gone)]
     _answer(pruned, "removed", dry_run=dry_run, format_=format_)
+    _refuse_if_silent(findings)
 
 
 def _manager() -> "Manager":
     from kato_manager.cli.opening import open_manager
 
     return open_manager(settle=False)
+
+
+def _refuse_if_silent(findings: "list[Finding]") -> None:
+    """What an engine that does not answer holds is not known: that is not the same as nothing."""
+    from kato_manager.errors import RuntimeUnavailable
+
+    for one in findings:
+        if one.trouble == "unreachable" and not one.instance_id:
+            raise RuntimeUnavailable(one.text, hint="kato doctor")
 
 
 def _gateway_again(manager: "Manager") -> None:

@@ -8,6 +8,7 @@ from kato_manager.cli import output
 from kato_manager.cli.options import As, Format, Group, Id, Label, Words
 
 if TYPE_CHECKING:
+    from kato_manager.manager import Manager
     from kato_manager.model import Instance
     from kato_manager.runtimes.base import Usage
 
@@ -54,38 +55,51 @@ def exec_(
 def stats(
     words: Words = None, group: Group = None, label: Label = None, *, format_: As = Format.table
 ) -> None:
-    """Print what instances use: cpu, memory, network."""
-    from concurrent.futures import ThreadPoolExecutor
+    """Print what instances use: cpu, memory, network.
 
+    Exit code 3 when one that is named does not run, 5 when an engine did not answer.
+    """
     from kato_manager.cli.opening import open_manager
-    from kato_manager.errors import KatoError
-    from kato_manager.runtimes.base import Stats
     from kato_manager.selection import select
 
     manager = open_manager()
     chosen = select(manager.registry.read(), words or (), groups=group or (), labels=label or ())
-
-    def measure(one: "Instance") -> "Usage | KatoError | None":
-        try:
-            runtime = manager.runtimes[one.runtime]
-            if isinstance(runtime, Stats) and one.handle:
-                return runtime.stats(one.handle)
-        except KatoError as problem:
-            return problem
-        return None
-
-    # An engine takes a second or two to measure one container.
-    with ThreadPoolExecutor(32) as pool:
-        usages = dict(zip((one.id for one in chosen), pool.map(measure, chosen), strict=True))
-    for one, problem in usages.items():
-        if isinstance(problem, KatoError):
-            output.talk(f"{one}: {problem}")
-    known = {one: use for one, use in usages.items() if use and not isinstance(use, KatoError)}
+    seen = manager.status(chosen)
+    running = [one.instance for one in seen if one.observed and one.observed.state == "running"]
+    for one in seen:
+        if one.instance not in running:
+            output.talk(f"{one.instance.id}: {one.word}")
+    known = _measured(manager, running)
     if format_ is Format.json:
         output.document("stats", [_as_json(one, use) for one, use in known.items()])
     else:
         columns = ("ID", "CPU", "MEMORY", "LIMIT", "RECEIVED", "SENT", "PIDS")
         output.table(columns, [_row(one, use) for one, use in known.items()])
+    if any(one.observed is None for one in seen):
+        raise typer.Exit(5)
+    if words and len(running) < len(seen):
+        raise typer.Exit(3)
+
+
+def _measured(manager: "Manager", running: "list[Instance]") -> "dict[str, Usage]":
+    """What each of them uses; why that cannot be told of one is said."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from kato_manager.errors import KatoError
+    from kato_manager.runtimes.base import Stats
+
+    def measure(one: "Instance") -> "Usage | None":
+        runtime = manager.runtimes[one.runtime]
+        try:
+            return runtime.stats(one.handle) if isinstance(runtime, Stats) and one.handle else None
+        except KatoError as problem:
+            output.talk(f"{one.id}: {problem}")
+            return None
+
+    # An engine takes a second or two to measure one container.
+    with ThreadPoolExecutor(32) as pool:
+        usages = zip(running, pool.map(measure, running), strict=True)
+        return {one.id: usage for one, usage in usages if usage}
 
 
 def events(*, format_: As = Format.table) -> None:

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         rich_markup_mode=None,
     )
     group.callback()(list_)
+    group.command("list")(list_)
     group.command("start")(start)
     group.command("stop")(stop)
     app.add_typer(group, name="services")

@@ -8,7 +8,7 @@ import typer
 from kato_manager.cli import output
 from kato_manager.cli.options import As, DryRun, Format, Group, Label, LockTimeout, Words, Yes
 from kato_manager.cli.services import stop_services
-from kato_manager.errors import ConfigError, InstanceNotFound, KatoError, PartlyFailed
+from kato_manager.errors import ConfigError, InstanceNotFound, KatoError, together
 
 if TYPE_CHECKING:
     from kato_manager.manager import Manager
@@ -76,8 +76,11 @@ def stop(
         _agree_to_all(chosen, all_=all_, yes=yes)
     if purge:
         _agree_to_purge(chosen, yes=yes)
-    stopped = _stop(manager, [one.id for one in chosen], grace_s=grace, purge=purge)
-    _tell("stopped", stopped, "stopped", format_)
+    stopped, problem = _stop(manager, [one.id for one in chosen], grace_s=grace, purge=purge)
+    if stopped or not problem:
+        _tell("stopped", stopped, "stopped", format_)
+    if problem:
+        raise problem
     if len(chosen) == len(instances):
         stop_services(manager, wanted=False if yes and with_services is None else with_services)
 
@@ -111,8 +114,8 @@ def _agree_to_purge(chosen: Sequence["Instance"], *, yes: bool) -> None:
 
 def _stop(
     manager: "Manager", ids: Sequence[str], *, grace_s: float | None, purge: bool
-) -> list[str]:
-    """Stop them side by side, every one of them whatever happens to the others."""
+) -> tuple[list[str], KatoError | None]:
+    """Stop them side by side, whatever happens to any: those that are, and why others are not."""
     from concurrent.futures import ThreadPoolExecutor
 
     def stop_one(instance_id: str) -> KatoError | None:
@@ -126,9 +129,6 @@ def _stop(
 
     with output.progress(f"stopping {', '.join(ids)}"), ThreadPoolExecutor(PARALLEL) as pool:
         problems = dict(zip(ids, pool.map(stop_one, ids), strict=True))
+    stopped = [one for one, problem in problems.items() if problem is None]
     failed = [problem for problem in problems.values() if problem]
-    if len(failed) > 1:
-        raise PartlyFailed("; ".join(map(str, failed)), hint=failed[0].hint)
-    if failed:
-        raise failed[0]
-    return [one for one, problem in problems.items() if problem is None]
+    return stopped, together(failed, of=len(ids)) if failed else None

@@ -103,7 +103,7 @@ class DockerRuntime:
 
     def logs(self, handle: Handle, *, tail: int | None, follow: bool) -> Iterator[str]:
         with self.engine.answering():
-            container_id = self._existing(handle)
+            container_id = self._existing(handle)["Id"]
             wanted: Any = "all" if tail is None else tail
             chunks = self.engine.api.logs(container_id, stream=True, follow=follow, tail=wanted)
             with attach.disconnected_after(chunks):
@@ -145,11 +145,11 @@ class DockerRuntime:
 
     def exec(self, handle: Handle, command: tuple[str, ...], *, tty: bool) -> int:
         with self.engine.answering():
-            return attach.run(self.engine.api, self._existing(handle), command, tty=tty)
+            return attach.run(self.engine.api, self._running(handle), command, tty=tty)
 
     def stats(self, handle: Handle) -> Usage:
         with self.engine.answering():
-            return usage.measure(self.engine.api, self._existing(handle))
+            return usage.measure(self.engine.api, self._running(handle))
 
     def events(self, *, since: datetime | None) -> Iterator[Event]:
         return events.follow(self.engine, self._owner.registry_id(), since=since)
@@ -187,12 +187,21 @@ class DockerRuntime:
         listed: list[Summary] = self.engine.api.containers(all=True, filters=dict(filters))
         return listed
 
-    def _existing(self, handle: Handle) -> str:
-        if self._details(handle) is None:
+    def _existing(self, handle: Handle) -> Mapping[str, Any]:
+        if details := self._details(handle):
+            return details
+        raise InstanceNotFound(
+            f"container {handle['name']} is gone", hint=f"kato start --id {handle['instance']}"
+        )
+
+    def _running(self, handle: Handle) -> str:
+        details = self._existing(handle)
+        if not details["State"]["Running"]:
             raise InstanceNotFound(
-                f"container {handle['name']} is gone", hint=f"kato start --id {handle['instance']}"
+                f"container {handle['name']} does not run",
+                hint=f"kato start --id {handle['instance']}",
             )
-        return str(handle["container"])
+        return str(details["Id"])
 
     def _details(self, handle: Handle) -> Mapping[str, Any] | None:
         """What the engine says about the container of a handle; None when it is gone.
