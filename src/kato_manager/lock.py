@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from kato_manager.errors import RegistryLocked
 from kato_manager.model import timestamp
@@ -29,24 +30,27 @@ def held(
     timeout_s: float,
     on_wait: Callable[[str], None] | None = None,
     patience_s: float = 1.0,
+    give_up: Callable[[], bool] = lambda: False,
     passing: bool = False,
 ) -> Iterator[None]:
     """Hold the lock at `path`, whose meaning is `what` ("the registry", "instance a").
 
-    Waits up to `timeout_s`, then raises `RegistryLocked` naming the holder; after `patience_s`
-    of waiting `on_wait` is told the holder once. Threads exclude each other like processes do.
+    Waits up to `timeout_s`, or until `give_up`, then raises `RegistryLocked` naming the holder;
+    after `patience_s` of waiting `on_wait` is told the holder once. Threads exclude each other
+    like processes do.
     The file of a `passing` lock goes with its end: for things that come and go without number.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False)
+    how: Any = {"poll_interval": POLL_INTERVAL_S, "cancel_check": give_up}
     try:
         try:
-            lock.acquire(min(patience_s, timeout_s), poll_interval=POLL_INTERVAL_S)
+            lock.acquire(min(patience_s, timeout_s), **how)
         except Timeout:
-            if on_wait and timeout_s > patience_s:
+            if on_wait and timeout_s > patience_s and not give_up():
                 on_wait(f"waiting for {what}, held by {holder(path)}")
-            lock.acquire(max(0.0, timeout_s - patience_s), poll_interval=POLL_INTERVAL_S)
+            lock.acquire(max(0.0, timeout_s - patience_s), **how)
     except Timeout:
         raise RegistryLocked(
             f"{what} is held by {holder(path)}",

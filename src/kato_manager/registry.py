@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kato_manager import lock
+from kato_manager import interrupts, lock
 from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
 from kato_manager.files import make_private, write_atomically
 from kato_manager.model import (
@@ -65,14 +65,20 @@ class Registry:
         """The only door to a change: read, decide and write under the lock.
 
         Leaving normally writes what changed; an exception writes nothing. Keep slow work outside.
+        A Ctrl-C strikes afterwards, or while it waits for the lock: between here and the file it
+        could leave the lock held by us, and what cleans up after it needs the lock.
         Raises `RegistryLocked`, `RegistryCorrupt`, `RegistryReadOnly`.
         """
         make_private(self.home)
-        with lock.held(
-            self._lock,
-            what="the registry",
-            timeout_s=self._lock_timeout_s,
-            on_wait=self._on_note,
+        with (
+            interrupts.deferred() as interrupted,
+            lock.held(
+                self._lock,
+                what="the registry",
+                timeout_s=self._lock_timeout_s,
+                on_wait=self._on_note,
+                give_up=interrupted,
+            ),
         ):
             before, instances, intact = self._load()
             for note in instances.notes:

@@ -1,6 +1,7 @@
 """The file: what is kept, what is refused, and that a reader never changes anything."""
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kato_manager import registry_file
+from kato_manager import lock, registry_file
 from kato_manager.errors import RegistryCorrupt, RegistryReadOnly
 from kato_manager.model import Instance, InstanceSpec, Operation, Status
 from kato_manager.registry import Registry
@@ -500,3 +501,55 @@ def test_a_file_written_while_the_reader_looks_for_survivors_is_read(tmp_path: P
     instances = Registry(tmp_path, survivors=look).read()
 
     assert (list(instances), instances.notes) == (["a"], [])
+
+
+class Struck(BaseException):
+    pass
+
+
+@pytest.fixture
+def striking(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """SIGTERM raises, as the command has it."""
+
+    def strike(_number: int, _frame: object) -> None:
+        raise Struck
+
+    before = signal.signal(signal.SIGTERM, strike)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def edit_struck(registry: Registry, times: int) -> None:
+    with registry.edit() as instances:
+        for _ in range(times):
+            signal.raise_signal(signal.SIGTERM)
+        instances.ports["a"] = 8001
+
+
+def test_an_edit_is_finished_before_an_interrupt_strikes(registry: Registry, striking) -> None:
+    with pytest.raises(Struck):
+        edit_struck(registry, 1)
+
+    assert registry.read().ports == {"a": 8001}
+    with registry.edit() as instances:  # the lock is free
+        instances.ports["b"] = 8002
+
+
+def test_a_second_interrupt_strikes_at_once(registry: Registry, striking) -> None:
+    with pytest.raises(Struck):
+        edit_struck(registry, 2)
+
+    assert registry.read().ports == {}
+
+
+def test_an_interrupt_ends_the_wait_for_the_lock(registry: Registry, striking) -> None:
+    told = Registry(
+        registry.home, lock_timeout_s=60, on_note=lambda _: signal.raise_signal(signal.SIGTERM)
+    )
+
+    with (
+        lock.held(registry._lock, what="the registry", timeout_s=0),
+        pytest.raises(Struck),
+        told.edit(),
+    ):
+        pytest.fail("the lock is another's")
