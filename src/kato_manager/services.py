@@ -15,7 +15,7 @@ from kato_manager.config import services as declaration
 from kato_manager.config.services import Service
 from kato_manager.errors import ConfigError, Conflict, NotReady, StartFailed
 from kato_manager.names import closest
-from kato_manager.runtimes import attach, lifecycle
+from kato_manager.runtimes import attach, lifecycle, network
 from kato_manager.runtimes.engine import NETWORK, Engine, explanation
 
 FILE_NAME = "services.yaml"
@@ -102,7 +102,7 @@ class Services:
         from docker.errors import APIError
 
         self._images.provide(service.image, "missing")
-        self._engine.ensure_network(self._network)
+        network.ensure(self._engine, self._network)
         try:
             self._engine.create(service.container, _request(service, self._network))
         except APIError as error:

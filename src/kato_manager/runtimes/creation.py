@@ -8,7 +8,7 @@ from typing import Any
 
 from kato_manager.errors import Conflict, ImageNotFound, StartFailed
 from kato_manager.model import Instance, InstanceSpec
-from kato_manager.runtimes import container, lifecycle
+from kato_manager.runtimes import container, lifecycle, network
 from kato_manager.runtimes.engine import Engine, explanation
 from kato_manager.runtimes.ownership import Owner
 
@@ -60,7 +60,7 @@ class Creation:
         from docker.errors import APIError
 
         spec = instance.spec
-        self.engine.ensure_network(self.network)
+        network.ensure(self.engine, self.network)
         if spec.pull == "always":
             self._provide(spec)
         labels = {**self.owner.labels(instance), container.ENDPOINT: self.engine.endpoint}

@@ -100,17 +100,6 @@ class Engine:
         api: Any = self.api  # this method of the SDK has no types
         return str(api.create_container_from_config(dict(request), name)["Id"])
 
-    def ensure_network(self, name: str) -> None:
-        from docker.errors import APIError
-
-        if any(network["Name"] == name for network in self.api.networks(names=[name])):
-            return
-        try:
-            self.api.create_network(name, check_duplicate=True)
-        except APIError as error:
-            if "already" not in explanation(error):
-                raise
-
     def _knock(self) -> None:
         """Refuse a Unix socket where nobody listens: the SDK leaks one of its own each time."""
         if not self.endpoint.startswith("unix://"):
