@@ -221,6 +221,16 @@ def test_an_upgrade_that_fails_shows_why(settings: Settings) -> None:
     wait_until(lambda: "health_interval_s: 'soon' is not a number" in reason(), "the reason")
 
 
+@pytest.mark.parametrize("access_log", [True, False])
+def test_requests_are_logged_unless_unwanted(settings, echo, access_log: bool) -> None:
+    running = lifecycle.up(settings, Options(access_log=access_log))
+    assert get(running.port, "/a/x")[0] == 200
+
+    assert lifecycle.down(settings)
+
+    assert (lifecycle.folder(settings.home) / "access.log").exists() is access_log
+
+
 def test_scenario_22_an_upgrade_refuses_nobody(settings: Settings, echo: EchoServer) -> None:
     running = lifecycle.up(settings, Options(workers=2))
     before = fronts(running.pid)

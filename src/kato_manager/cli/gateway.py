@@ -28,6 +28,8 @@ Limit = Annotated[
     typer.Option("--limit", metavar="NAME=VALUE", help="A limit of its own.", show_default=False),
 ]
 
+Logged = Annotated[bool, typer.Option("--access-log/--no-access-log", help="Log every request.")]
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
@@ -47,11 +49,12 @@ def up(
     allow_origin: AllowOrigin = None,
     limit: Limit = None,
     *,
+    access_log: Logged = True,
     format_: As = Format.table,
 ) -> None:
     """Bring the gateway up, unless it is."""
     settings = Settings.load(os.environ)
-    options = _options(host, workers, allow_host, allow_origin, limit)
+    options = _options(host, workers, allow_host, allow_origin, limit, access_log=access_log)
     was_up = lifecycle.status(settings) is not None
     with output.progress("bringing the gateway up"):
         running = lifecycle.up(settings, options)
@@ -96,10 +99,12 @@ def run(
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     limit: Limit = None,
+    *,
+    access_log: Logged = True,
 ) -> None:
     """Be the gateway, in the foreground: for systemd and the like."""
     settings = Settings.load(os.environ)
-    options = _options(host, workers, allow_host, allow_origin, limit)
+    options = _options(host, workers, allow_host, allow_origin, limit, access_log=access_log)
     listener = lifecycle.listening(settings.home, options.host, settings.gateway_port)
     listener.set_inheritable(True)
     words = [*lifecycle.arguments(settings.home, options), "--fd", str(listener.fileno())]
@@ -112,6 +117,8 @@ def install(
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     limit: Limit = None,
+    *,
+    access_log: Logged = True,
 ) -> None:
     """Write a systemd user unit that keeps it up.
 
@@ -119,7 +126,7 @@ def install(
     """
     from kato_manager.gateway import unit
 
-    options = _options(host, workers, allow_host, allow_origin, limit)
+    options = _options(host, workers, allow_host, allow_origin, limit, access_log=access_log)
     path = unit.install(Settings.load(os.environ), os.environ, options)
     output.data(str(path))
     output.talk(f"systemctl --user enable --now {path.name}")
@@ -139,6 +146,8 @@ def _options(
     allow_host: list[str] | None,
     allow_origin: list[str] | None,
     limit: list[str] | None,
+    *,
+    access_log: bool,
 ) -> lifecycle.Options:
     limits_from(limit or [])
     return lifecycle.Options(
@@ -147,4 +156,5 @@ def _options(
         allow_hosts=tuple(allow_host or ()),
         allow_origins=tuple(allow_origin or ()),
         limits=tuple(limit or ()),
+        access_log=access_log,
     )

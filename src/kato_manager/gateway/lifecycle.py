@@ -209,7 +209,7 @@ def arguments(home: Path, options: Options) -> list[str]:
     ):
         for value in values:
             words += [name, value]
-    return words
+    return words if options.access_log else [*words, "--no-access-log"]
 
 
 def _launch(home: Path, options: Options, listener: socket.socket) -> subprocess.Popen[bytes]:
