@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +166,7 @@ MISTAKES = {
     "no port": (["start", "--id", "a", "--port", "70000"], "70000"),
     "a reserved id": (["start", "--id", "api"], "reserved"),
     "no pair": (["start", "--id", "a", "--env", "WORD"], "'WORD' has no '='"),
+    "no env file": (["start", "--id", "a", "--env-file", "gone.env"], "gone.env: no such file"),
     "an unknown template": (["start", "--id", "a", "--template", "katoo"], '"kato"'),
     "an unknown runtime": (["start", "--id", "a", "--runtime", "moon"], "moon"),
     "an unknown command": (["strat"], "strat"),
@@ -294,6 +296,15 @@ def test_inspect_shows_everything_as_json(home: Home) -> None:
     assert answer["instance"]["spec"]["env"] == {"ECHO_X": "ü"}
     assert answer["instance"]["settings"]["recall_threshold"] == 0.3
     assert answer["instance"]["handle"]["pid"] == home.processes()[0]
+
+
+def test_variables_of_files_lie_below_those_of_flags(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "own.env").write_text("A=file\nB='of the file'\n")
+
+    home.start("--id", "a", "--env-file", str(tmp_path / "own.env"), "-e", "A=flag")
+
+    spec = home.kato("inspect", "a").json["instance"]["spec"]
+    assert spec["env"] == {"A": "flag", "B": "of the file"}
 
 
 def test_logs_print_what_it_printed(home: Home) -> None:

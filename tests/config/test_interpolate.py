@@ -104,7 +104,7 @@ def test_a_wrong_line_of_the_env_file_is_named(mistakes, folder):
     (folder / ".env").write_text("A=1\nnonsense\n")
 
     assert mistakes("instances: [{id: a}]") == (
-        f"{folder}/.env: 2: expected NAME=value, not 'nonsense'"
+        f"{folder}/.env:2: expected NAME=value, not 'nonsense'"
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,6 +74,10 @@ def start(
         list[str] | None,
         _option("--env", "-e", metavar="NAME=VALUE", help_="Environment variable."),
     ] = None,
+    env_file: Annotated[
+        list[str] | None,
+        _option("--env-file", metavar="FILE", help_="Environment variables, below --env."),
+    ] = None,
     group: Annotated[str | None, _option("--group", help_="Group it belongs to.")] = None,
     label: Annotated[
         list[str] | None, _option("--label", "-l", metavar="KEY=VALUE", help_="Label.")
@@ -123,7 +128,7 @@ def start(
         "restart": restart_policy,
         "pull": pull,
         "strict_port": strict_port or None,
-        "env": pairs(env, "--env"),
+        "env": _environment(env, env_file),
         "labels": pairs(label, "--label"),
         "volumes": volume or None,
         "limits": present({"cpus": cpus, "memory": memory, "gpus": gpus}) or None,
@@ -166,6 +171,10 @@ def restart(
         list[str] | None,
         _option("--env", "-e", metavar="NAME=VALUE", help_="Environment variable."),
     ] = None,
+    env_file: Annotated[
+        list[str] | None,
+        _option("--env-file", metavar="FILE", help_="Environment variables, below --env."),
+    ] = None,
     *,
     wait: Wait = True,
     timeout: Timeout = None,
@@ -183,13 +192,24 @@ def restart(
     manager = open_manager(lock_timeout)
     (recorded,) = select(manager.registry.read(), [instance])[:1]
     spec = None
-    given = present({"name": name, "port": port, "env": pairs(env, "--env")})
+    given = present({"name": name, "port": port, "env": _environment(env, env_file)})
     if given or set_ or context.args:
         chosen = templates.load(recorded.spec.template, home=manager.settings.home)
         spec = _spec({**given, **_settings(chosen, set_, context.args)}, chosen, recorded.spec)
     with output.progress(f"restarting {recorded.id}"):
         restarted = manager.restart(recorded.id, spec=spec, wait=wait, timeout_s=timeout)
     _answer(manager, restarted, format_)
+
+
+def _environment(words: list[str] | None, files: list[str] | None) -> dict[str, str] | None:
+    """The variables of the files, later ones over earlier ones, and of the flags over all."""
+    found: dict[str, str] = {}
+    if files:
+        from kato_manager.config.env_files import variables_of
+
+        for file in files:
+            found |= variables_of(Path(file), os.environ)
+    return (found | (pairs(words, "--env") or {})) or None
 
 
 def pairs(words: Sequence[str] | None, flag: str) -> dict[str, str] | None:

@@ -12,6 +12,7 @@
         extends: base                         another entry, or {file: base.yaml, instance: base}
         profiles: [dev]                       only with --profile dev
         depends_on: [b]
+        env_file: own.env                     below `env`; see `env_files`
         replicas: 3                           and `matrix`: see `expand`
     x-anything: ignored
 
@@ -25,13 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kato_manager.config.checks import check_together
-from kato_manager.config.interpolate import interpolate, read_env
+from kato_manager.config.env_files import variables_of
+from kato_manager.config.interpolate import interpolate
 from kato_manager.config.node import Node, Place, Source
 from kato_manager.config.problems import Problem, Problems
 from kato_manager.config.resolve import Resolved, Resolver
 from kato_manager.config.sections import Sections
 from kato_manager.config.source import read_bytes, read_file
 from kato_manager.config.template import Template
+from kato_manager.errors import ConfigError
 from kato_manager.model import InstanceSpec
 
 STDIN = "-"
@@ -76,7 +79,14 @@ def load(
     for name in files:
         for root in reader.read(name):
             sections.add(root)
-    resolver = Resolver(sections, folder, template=template, read=reader.read, problems=problems)
+    resolver = Resolver(
+        sections,
+        folder,
+        template=template,
+        read=reader.read,
+        variables=variables,
+        problems=problems,
+    )
     found = resolver.all()
     active = check_together(found, profiles, problems)
     reader.warn_of_unset(files[0])
@@ -146,15 +156,12 @@ def _variables(
     path: str, is_required: bool, environ: Mapping[str, str], problems: Problems
 ) -> Mapping[str, str]:
     """The environment over the `.env` file."""
+    if not is_required and not Path(path).exists():
+        return environ
     try:
-        return {**read_env(Path(path).read_text(encoding="utf-8-sig"), environ), **environ}
-    except FileNotFoundError:
-        if is_required:
-            problems.at(Place(Source(path)), "", "no such file")
-    except OSError as error:
-        problems.at(Place(Source(path)), "", f"cannot be read: {error.strerror}")
-    except ValueError as error:
-        problems.at(Place(Source(path)), "", str(error))
+        return {**variables_of(Path(path), environ), **environ}
+    except ConfigError as error:
+        problems.at(Place(Source("")), "", error.message)
     return environ
 
 

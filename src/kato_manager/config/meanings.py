@@ -21,6 +21,7 @@ ENTRY: Mapping[str, str] = {
     "strict_port": "fail when the port is taken, instead of moving to the next",
     "env": "environment variables, a mapping or a list of NAME=value",
     "environment": "the same as env",
+    "env_file": "files of environment variables, below env; relative to this file",
     "group": "what it belongs to; also the address of one of the group, /<group>/",
     "labels": "words to select by, key and value",
     "depends_on": "ids of instances that are started before",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
+from kato_manager.config import env_files
 from kato_manager.config.canonical import FIELDS, LAUNCH_FIELDS, canonical, overlaid
 from kato_manager.config.expand import KEYS, Layer, expand
 from kato_manager.config.node import Node, shown
@@ -48,12 +49,14 @@ class Resolver:
         *,
         template: Callable[[str], Template],
         read: Callable[[str], Iterable[Node]],
+        variables: Mapping[str, str],
         problems: Problems,
     ) -> None:
         self._sections = sections
         self._folder = folder
         self._load = template
         self._read = read
+        self._variables = variables
         self._problems = problems
         self._templates: dict[str, Template | None] = {}
         self._canonical: dict[tuple[int, str], tuple[Node, Node]] = {}
@@ -169,9 +172,16 @@ class Resolver:
         """Shared layers are the same nodes for every instance: they are looked at once."""
         key = (id(node), template.name)
         if key not in self._canonical:
-            layer = canonical(_kept(node, without), template, self._problems)
+            layer = self._with_env_files(node, _kept(node, without), template)
             self._canonical[key] = node, layer  # held, so that its id stays its own
         return self._canonical[key][1]
+
+    def _with_env_files(self, node: Node, kept: Node, template: Template) -> Node:
+        layer = canonical(kept, template, self._problems)
+        named = node.items.get(env_files.KEY)
+        if named is None:
+            return layer
+        return overlaid(env_files.as_layer(named, self._variables, self._problems), layer)
 
     def _template(self, node: Node | None) -> Template | None:
         name = node.value if node is not None else DEFAULT_TEMPLATE
@@ -205,8 +215,8 @@ def _top(layers: list[Node]) -> dict[str, Node]:
 
 
 def _kept(layer: Node, foreign: frozenset[str]) -> Node:
-    """A layer without what makes instances, and without foreign settings, flat or not."""
-    layer = _without(layer, _META | foreign)
+    """A layer without what makes instances or is in files, and without foreign settings."""
+    layer = _without(layer, _META | foreign | {env_files.KEY})
     settings = layer.items.get("settings")
     if settings is None or not foreign & settings.items.keys():
         return layer

@@ -136,17 +136,29 @@ def _shorthands(properties: Schema) -> Schema:
 
 
 def _of_document() -> Schema:
-    """Keys that only a file has, since they make instances rather than describe one."""
+    """Keys that only a file has: they make instances, or name other files."""
     row = {"type": "object"}
     matrix = {
         "type": "object",
         "additionalProperties": {"type": "array"},
         "properties": {key: {"type": "array", "items": row} for key in ("include", "exclude")},
     }
+    file: Schema = {
+        "anyOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "required": ["path"],
+                "additionalProperties": False,
+                "properties": {"path": {"type": "string"}, "required": of_type(bool)},
+            },
+        ]
+    }
     base = {"type": "object", "required": ["instance"], "additionalProperties": False}
     base["properties"] = {"instance": {"type": "string"}, "file": {"type": "string"}}
     return {
         "extends": {"anyOf": [{"type": ["string", "null"]}, base]},
+        "env_file": {"anyOf": [file, {"type": ["array", "null"], "items": file}]},
         "profiles": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
         "replicas": {"anyOf": [{"type": "integer", "minimum": 0}, _VARIABLE]},
         "matrix": matrix,
