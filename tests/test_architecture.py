@@ -20,7 +20,7 @@ TABLE: dict[str, str] = {
     "wheel": "",
     "names": "errors",
     "ports": "errors",
-    "settings": "errors",
+    "settings": "errors names",
     "model": "names",
     "interrupts": "",
     "lock": "errors model",

@@ -6,12 +6,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kato_manager import names
 from kato_manager.errors import ConfigError
 
 DEFAULT_GATEWAY_PORT = 8000
 DEFAULT_PORTS = range(8001, 9000)
 RUNTIMES = ("auto", "local", "docker")
 
+# Keys of config.yaml that others read, from `Settings.config`.
+OTHER_KEYS = frozenset(
+    {
+        "sessions",
+        "max_running",
+        "health_interval_s",
+        "restart_attempts",
+        "restart_first_pause_s",
+        "restart_longest_pause_s",
+        "restart_steady_s",
+    }
+)
 _VARIABLES = {
     "gateway_port": "KATO_GATEWAY_PORT",
     "port_range": "KATO_PORT_RANGE",
@@ -65,14 +78,28 @@ def _user_config(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}", hint=f"correct or remove {path}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected keys and values", hint=f"correct or remove {path}")
+    _refuse_misspelt(content, text, path)
     return content
+
+
+def _refuse_misspelt(content: Mapping[Any, Any], text: str, path: Path) -> None:
+    """A key that is nearly one of ours would have no effect; other tools' keys are theirs."""
+    known = {*_VARIABLES, *OTHER_KEYS}
+    for key in map(str, content):
+        if key not in known and (meant := names.closest(key, known - content.keys())):
+            lines = [n for n, line in enumerate(text.splitlines(), 1) if line.startswith(key)]
+            place = f"{path.name}:{lines[0]}:1" if lines else path.name
+            raise ConfigError(
+                f'{place}: {key}: unknown setting, did you mean "{meant}"?', hint=f"correct {path}"
+            )
 
 
 def _port(text: str, origin: str) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kato_manager.errors import ConfigError
-from kato_manager.names import closest
 from kato_manager.settings import Settings
 from kato_sessions import config
 from kato_sessions.archive import Archive
@@ -99,8 +98,6 @@ def _every(node: "Node") -> Iterator["Node"]:
 
 
 def _block(whole: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "sessions" not in whole and (meant := closest("sessions", map(str, whole))):
-        raise SettingInvalid.unknown(meant, meant, ["sessions"])
     block = whole.get("sessions") or {}
     if not isinstance(block, Mapping):
         raise SettingInvalid("sessions", "expected keys and values")
