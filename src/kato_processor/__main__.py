@@ -66,6 +66,7 @@ def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
 
     if arguments.workers > 1 and settings.session_store.startswith("memory:"):
         raise InvalidSettings({"KATO_SESSION_STORE": "memory: cannot be shared by several workers"})
+    settings = replace(settings, workers=arguments.workers)
     serve.start_logging(settings.log_level)
     try:
         listener = serve.listening_socket(host=arguments.host, port=arguments.port, fd=arguments.fd)
@@ -87,7 +88,7 @@ def _serve(arguments: argparse.Namespace, settings: ProcessSettings) -> int:
         serve.serve(app, listener, log_level=settings.log_level)
         return 0
 
-    return serve.serve_many(work, arguments.workers) if arguments.workers > 1 else work()
+    return serve.serve_many(work, settings.workers) if settings.workers > 1 else work()
 
 
 if __name__ == "__main__":

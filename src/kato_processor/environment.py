@@ -50,6 +50,7 @@ class ProcessSettings:
     session_auto_extend: bool = True
     log_level: str = "INFO"
     metrics_cache_s: float = 5.0
+    workers: int = 1
     config: Config = field(default_factory=effective)
 
 

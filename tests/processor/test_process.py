@@ -192,6 +192,7 @@ def test_several_workers_share_sessions_and_knowledge(tmp_path: Path) -> None:
         client.close()
 
     with processor(tmp_path, "--workers", "3") as (client, _):
+        assert client.get("/concurrency")["configuration"]["workers"] == 3
         session = client.session("workers")
         threads = [
             threading.Thread(target=observe, args=(client.port, session, who)) for who in range(8)

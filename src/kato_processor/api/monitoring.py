@@ -125,7 +125,8 @@ def _statistics(values: list[float]) -> Mapping[str, float]:
 
 
 async def concurrency(request: Request) -> Reply:
-    monitor = context_of(request).monitor
+    context = context_of(request)
+    monitor, workers = context.monitor, context.processor.settings.workers
 
     def used(requests: int) -> Json:
         return {
@@ -142,9 +143,9 @@ async def concurrency(request: Request) -> Reply:
                 "per_worker": BACKLOG,
                 "warning_threshold": BACKLOG * 8 // 10,
                 "critical_threshold": BACKLOG * 95 // 100,
-                "total_capacity": BACKLOG,
+                "total_capacity": BACKLOG * workers,
             },
-            "configuration": {"workers": 1, "backlog": BACKLOG, "max_requests": None},
+            "configuration": {"workers": workers, "backlog": BACKLOG, "max_requests": None},
             "recommendations": [],
             "timestamp": iso(time.time()),
         }
